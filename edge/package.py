@@ -1,0 +1,383 @@
+"""Model packages: a folder with `package.toml`, ONNX networks and the evidence of how they were made.
+
+The manifest says everything that the runtime must know to feed a network and to read its answer. Nothing is guessed from names or shapes.
+`pixels * scale + offset` is the only normalisation; an activation is applied only where it is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edge.errors import PackageCorrupt, PackageError, PackageNotFound, PackageRefused
+from edge.result import ACTION_UNITS, EMOTIONS
+
+MANIFEST = "package.toml"
+PACKAGE_SCHEMA = "edge.package/1"
+
+Activation = Literal["none", "sigmoid", "softmax"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Unknown keys are errors: a misspelt key must not silently mean its default."""
+
+
+class BoxRegion(_Strict, frozen=True, tag_field="from", tag="box"):
+    """A square around the face's box: its long side times `expand`, turned so that the eyes are level where `level_eyes`."""
+
+    expand: float = 1.0
+    level_eyes: bool = True
+
+
+class EyesRegion(_Strict, frozen=True, tag_field="from", tag="eyes"):
+    """A rectangle placed by the two eye centres.
+
+    Attributes:
+        eye_distance: Distance of the eyes over the crop's width.
+        eye_line: Height of the eyes over the crop's height, from the top.
+        level_eyes: Turn the crop so that the eyes are level.
+    """
+
+    eye_distance: float
+    eye_line: float
+    level_eyes: bool = True
+
+
+class CropInput(_Strict, frozen=True, tag_field="kind", tag="crop"):
+    """One crop of each face: float32[N, 1 or 3, H, W]."""
+
+    tensor: str
+    color: Literal["rgb", "bgr", "gray"]
+    size_wh_px: tuple[int, int]
+    region: BoxRegion | EyesRegion
+    scale: float
+    offset: float = 0.0
+    equalize: bool = False
+
+
+class FrameInput(_Strict, frozen=True, tag_field="kind", tag="frame"):
+    """The whole picture, once: float32[1, C, H, W]. `letterbox` keeps its aspect ratio and pads with black, centred; `stretch` does not."""
+
+    tensor: str
+    color: Literal["rgb", "bgr", "gray"]
+    size_wh_px: tuple[int, int]
+    resize: Literal["letterbox", "stretch"]
+    scale: float
+    offset: float = 0.0
+    equalize: bool = False
+
+
+class PointsInput(_Strict, frozen=True, tag_field="kind", tag="points"):
+    """Landmarks of an earlier stage: float32[N, len(indices), 2], x and y in frame pixels."""
+
+    tensor: str
+    stage: str
+    indices: tuple[int, ...]
+
+
+StageInput = CropInput | FrameInput | PointsInput
+
+
+class Boxes(_Strict, frozen=True, tag_field="role", tag="boxes"):
+    """Detections against fixed anchors, in the manner of SSD and BlazeFace.
+
+    Attributes:
+        tensor: float32[1, A, 4 + 2 K]: centre x, centre y, width, height and K points, in input pixels relative to the anchor's centre.
+        score_tensor: float32[1, A, 1], logits.
+        anchors: Pairs (stride in pixels, anchors in each cell), in the order of the network's rows.
+        eyes: Which two of the K points are the eyes: the one on the left of an upright picture first.
+        min_score: A detection counts from this probability on.
+        max_overlap: Detections that overlap more (intersection over union) are one face.
+    """
+
+    tensor: str
+    score_tensor: str
+    anchors: tuple[tuple[int, int], ...]
+    eyes: tuple[int, int]
+    min_score: float
+    max_overlap: float
+
+
+class Landmarks(_Strict, frozen=True, tag_field="role", tag="landmarks"):
+    """Points of the face: float32[N, 3 P], x, y, z in crop pixels. The next frame's region follows from them.
+
+    Attributes:
+        left_eye: Indices of the corners of the eye that is on the left of an upright picture.
+        right_eye: The other eye's.
+        axes: Indices of four points that span the head: left side, right side, forehead, chin (sides as in the picture).
+    """
+
+    tensor: str
+    left_eye: tuple[int, int]
+    right_eye: tuple[int, int]
+    axes: tuple[int, int, int, int]
+
+
+class Presence(_Strict, frozen=True, tag_field="role", tag="presence"):
+    """Whether there is a face in the crop: float32[N] or float32[N, 1]; below `min_score` the track has lost its face."""
+
+    tensor: str
+    activation: Activation
+    min_score: float
+
+
+class Emotions(_Strict, frozen=True, tag_field="role", tag="emotions"):
+    """float32[N, len(labels)], labels among the contract's seven names, in the network's order."""
+
+    tensor: str
+    activation: Activation
+    labels: tuple[str, ...]
+
+
+class Scores(_Strict, frozen=True, tag_field="role", tag="scores"):
+    """float32[N, len(labels)] with labels of the package's own."""
+
+    tensor: str
+    activation: Activation
+    labels: tuple[str, ...]
+
+
+class ActionUnit(_Strict, frozen=True):
+    """One action unit, read from named activations.
+
+    Attributes:
+        label: `AU1` and so on.
+        shapes: The activations whose mean it is.
+        rest: The mean that counts as 0.
+        full: The mean that counts as 1; values between are interpolated, values outside are cut off.
+        log_odds: Interpolate in log-odds instead, for activations whose whole range lies near 0.
+        origin: Where `rest` and `full` come from.
+    """
+
+    label: str
+    shapes: tuple[str, ...]
+    rest: float
+    full: float
+    log_odds: bool = False
+    origin: str = ""
+
+
+class ActionUnits(_Strict, frozen=True, tag_field="role", tag="action_units"):
+    """float32[N, len(labels)] of named activations in [0, 1] after `activation`, and how the action units are read from them."""
+
+    tensor: str
+    activation: Activation
+    labels: tuple[str, ...]
+    units: tuple[ActionUnit, ...]
+    quantity: Literal["presence", "intensity"]
+    learned_from: str
+
+
+Output = Boxes | Landmarks | Presence | Emotions | Scores | ActionUnits
+
+
+class Stage(_Strict, frozen=True):
+    """One network."""
+
+    name: str
+    model: str
+    input: StageInput
+    outputs: tuple[Output, ...]
+
+
+class Quality(_Strict, frozen=True):
+    """Limits past which a face's numbers are withheld (`low_quality`), each with the reason it gives. None: no such limit.
+
+    Attributes:
+        max_yaw_deg: `yaw>N`.
+        max_pitch_deg: `pitch>N`.
+        min_eye_distance_px: `small`, in frame pixels.
+        min_sharpness: `blur`, see `edge.quality.sharpness`.
+    """
+
+    max_yaw_deg: float | None = None
+    max_pitch_deg: float | None = None
+    min_eye_distance_px: float | None = None
+    min_sharpness: float | None = None
+
+
+class Origin(_Strict, frozen=True):
+    """Where a network comes from: file, the pinned registry package that holds it, its hash, framework and licence."""
+
+    file: str
+    package: str
+    sha256: str
+    framework: str
+    licence: str
+    url: str
+
+
+class Manifest(_Strict, frozen=True):
+    """`package.toml`.
+
+    Attributes:
+        detector: Name of the package that finds faces for this one; empty where the stages need none.
+        files: SHA-256 of every file beside the manifest.
+        low_confidence: Labels that the package cannot vouch for.
+        not_offered: Labels of the contract that it does not give at all, with the reason.
+        evidence: SHA-256 of the report of each run that stands behind the package.
+    """
+
+    schema: Literal["edge.package/1"]
+    name: str
+    task: Literal["face-affect", "face-detection"]
+    description: str
+    trained: bool
+    licence: str
+    stages: tuple[Stage, ...]
+    files: dict[str, str]
+    origins: tuple[Origin, ...] = ()
+    detector: str = ""
+    low_confidence: tuple[str, ...] = ()
+    not_offered: dict[str, str] = {}
+    quality: Quality = Quality()
+    evidence: dict[str, str] = {}
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A checked package.
+
+    Attributes:
+        path: Its folder.
+        manifest: What it says.
+        sha256: Hash of the manifest, and with it of every file: the identity of the package.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name of the package."""
+        return self.manifest.name
+
+    def model_path(self, stage: Stage, precision: Precision = "fp32") -> Path:
+        """Return the ONNX file of a stage in a precision: `mesh.onnx`, `mesh.fp16.onnx`, `mesh.int8.onnx`.
+
+        Raises:
+            PackageNotFound: The package has no such file.
+        """
+        name = stage.model if precision == "fp32" else f"{stage.model.removesuffix('.onnx')}.{precision}.onnx"
+        if name not in self.manifest.files:
+            raise PackageNotFound(
+                f"package '{self.name}' has no {precision} network for its stage '{stage.name}' (expected {name} in {self.path})",
+                hint="choose --precision fp32, or add it: python -m converters quantize (not yet available)",
+            )
+        return self.path / name
+
+
+def models_dir() -> Path:
+    """Return the folder of the installed packages: `$EDGE_MODELS`, else `$XDG_DATA_HOME/edge/models`, else `~/.local/share/edge/models`."""
+    if folder := os.environ.get("EDGE_MODELS"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "edge" / "models"
+
+
+def load_package(name_or_dir: str | Path, *, allow_untrained: bool = False) -> Package:
+    """Load a package and check every hash and cross-reference in it.
+
+    Args:
+        name_or_dir: A name under `models_dir()`, or a folder (anything with a path separator, or an existing folder).
+        allow_untrained: Accept a network that was never trained, for latency work.
+
+    Raises:
+        PackageNotFound: No such package.
+        PackageCorrupt: A file is missing or is not the one that was packed.
+        PackageError: The manifest cannot be read or contradicts itself.
+        PackageRefused: It is untrained and that was not allowed.
+    """
+    folder = Path(name_or_dir) if os.sep in str(name_or_dir) or Path(name_or_dir).is_dir() else models_dir() / name_or_dir
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise PackageNotFound(
+            f"no model package at {folder} ({error.strerror})", hint=f"python -m converters pull {folder.name}   or --model DIR with a folder that holds {MANIFEST}"
+        ) from error
+    try:
+        manifest = msgspec.toml.decode(text, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise PackageError(f"{path} is not a manifest of schema {PACKAGE_SCHEMA}: {error}", hint="make the package again with python -m converters") from error
+    check_manifest(manifest, where=str(path))
+    for name, expected in manifest.files.items():
+        _check_file(folder / name, expected)
+    if not manifest.trained and not allow_untrained:
+        raise PackageRefused(
+            f"package '{manifest.name}' was never trained: its numbers mean nothing", hint="--allow-untrained runs it all the same, to measure latency"
+        )
+    return Package(path=folder, manifest=manifest, sha256=hashlib.sha256(text).hexdigest())
+
+
+def check_manifest(manifest: Manifest, *, where: str) -> None:
+    """Check what types alone cannot: names that must exist, labels that must be known, sizes and ranges.
+
+    Raises:
+        PackageError: Something contradicts; the message names it.
+    """
+
+    def refuse(problem: str) -> None:
+        raise PackageError(f"{where}: {problem}", hint="correct the manifest, or make the package again with python -m converters")
+
+    if not manifest.stages:
+        refuse("no stages")
+    seen: dict[str, Stage] = {}
+    for stage in manifest.stages:
+        if stage.name in seen:
+            refuse(f"two stages are called '{stage.name}'")
+        if stage.model not in manifest.files:
+            refuse(f"stage '{stage.name}' names {stage.model}, which is not listed under [files]")
+        if isinstance(stage.input, PointsInput):
+            earlier = seen.get(stage.input.stage)
+            if earlier is None or not any(isinstance(output, Landmarks) for output in earlier.outputs):
+                refuse(f"stage '{stage.name}' takes landmarks of '{stage.input.stage}', which is no earlier stage with landmarks")
+        elif min(stage.input.size_wh_px) < 1:
+            refuse(f"stage '{stage.name}' has an input of {stage.input.size_wh_px} pixels")
+        for output in stage.outputs:
+            _check_output(output, stage.name, refuse)
+        seen[stage.name] = stage
+    finds_boxes = all(any(isinstance(output, Boxes) for output in stage.outputs) for stage in manifest.stages)
+    if finds_boxes != (manifest.task == "face-detection"):
+        refuse(f"task '{manifest.task}' {'without' if not finds_boxes else 'with'} an output of role 'boxes' in every stage")
+    if any(isinstance(stage.input, CropInput) for stage in manifest.stages) and not manifest.detector:
+        refuse("stages take crops of faces, but no detector is named")
+    for label in (*manifest.low_confidence, *manifest.not_offered):
+        if label not in ACTION_UNITS and label not in EMOTIONS:
+            refuse(f"'{label}' is neither an action unit nor an emotion of the contract")
+
+
+def _check_output(output: Output, stage: str, refuse: object) -> None:
+    assert callable(refuse)
+    if isinstance(output, Emotions) and (sorted(output.labels) != sorted(set(output.labels)) or not set(output.labels) <= set(EMOTIONS)):
+        refuse(f"stage '{stage}': emotions must be some of {', '.join(EMOTIONS)}, each once; got {', '.join(output.labels)}")
+    if isinstance(output, ActionUnits):
+        for unit in output.units:
+            if unit.label not in ACTION_UNITS:
+                refuse(f"stage '{stage}': '{unit.label}' is not one of {', '.join(ACTION_UNITS)}")
+            if unknown := set(unit.shapes) - set(output.labels):
+                refuse(f"stage '{stage}': {unit.label} is read from {sorted(unknown)}, which the network does not give")
+            if not unit.shapes or not unit.rest < unit.full:
+                refuse(f"stage '{stage}': {unit.label} needs at least one activation and rest < full; got rest {unit.rest}, full {unit.full}")
+
+
+def _check_file(path: Path, expected: str) -> None:
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise PackageCorrupt(f"{path} is named by its manifest but cannot be read ({error.strerror})", hint="make the package again") from error
+    if found != expected:
+        raise PackageCorrupt(f"expected SHA-256 {expected}, got {found}, for {path}", hint="the file is damaged or was changed: make the package again")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
