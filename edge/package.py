@@ -298,7 +298,8 @@ def load_package(name_or_dir: str | Path, *, allow_untrained: bool = False) -> P
         text = path.read_bytes()
     except OSError as error:
         raise PackageNotFound(
-            f"no model package at {folder} ({error.strerror})", hint=f"python -m converters pull {folder.name}   or --model DIR with a folder that holds {MANIFEST}"
+            f"no model package at {folder} ({error.strerror})",
+            hint=f"python -m converters pull {folder.name}   or --model DIR with a folder that holds {MANIFEST}",
         ) from error
     try:
         manifest = msgspec.toml.decode(text, type=Manifest)
