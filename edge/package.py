@@ -61,12 +61,17 @@ class CropInput(_Strict, frozen=True, tag_field="kind", tag="crop"):
 
 
 class FrameInput(_Strict, frozen=True, tag_field="kind", tag="frame"):
-    """The whole picture, once: float32[1, C, H, W]. `letterbox` keeps its aspect ratio and pads with black, centred; `stretch` does not."""
+    """The whole picture: float32[N, C, H, W].
+
+    Attributes:
+        resize: `letterbox` keeps the aspect ratio and pads with black, centred; `stretch` does not keep it; `tiles` (detection only) covers the picture
+            with overlapping squares, a batch of them.
+    """
 
     tensor: str
     color: Literal["rgb", "bgr", "gray"]
     size_wh_px: tuple[int, int]
-    resize: Literal["letterbox", "stretch"]
+    resize: Literal["letterbox", "stretch", "tiles"]
     scale: float
     offset: float = 0.0
     equalize: bool = False
@@ -256,6 +261,11 @@ class Package(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """Name of the package."""
         return self.manifest.name
+
+    def detector_path(self) -> Path:
+        """Return the folder of the detection package that this one names: beside it, or among the installed packages."""
+        beside = self.path.parent / self.manifest.detector
+        return beside if (beside / MANIFEST).exists() else models_dir() / self.manifest.detector
 
     def model_path(self, stage: Stage, precision: Precision = "fp32") -> Path:
         """Return the ONNX file of a stage in a precision: `mesh.onnx`, `mesh.fp16.onnx`, `mesh.int8.onnx`.

@@ -1,0 +1,209 @@
+"""Faces to numbers: the stages of an affect package, one batch for all faces of a frame.
+
+A `Reading` is what the networks say of one face in one frame. Nothing is remembered here: tracks and smoothing live in `edge.track` and `edge.smooth`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import crop, quality
+from edge.clock import StageTimes
+from edge.engine.engine import Engine
+from edge.errors import PackageError, PackageRefused
+from edge.face import Face, frame_from_crop
+from edge.frame import Pixels
+from edge.package import ActionUnits, CropInput, Emotions, Landmarks, Output, Package, PointsInput, Presence, Scores, Stage
+from edge.pose import pose_from_axes
+from edge.result import Estimate, Pose
+from edge.smooth import Values
+
+Tensor = NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Reading:
+    """One face in one frame, filled stage by stage.
+
+    Attributes:
+        face: Where it is; moved to where the landmarks say.
+        presence: Probability that the crop holds a face; the detector's score until a stage with a presence output has run.
+        present: False once a stage found no face; later stages skip it.
+        landmarks: Stage name to float64[P, 3] in frame pixels (z in the same unit).
+        pose: None unless a stage tells.
+        sharpness: Of the crop that the numbers are read from; None where the package sets no limit on it.
+        parts: The numbers that are smoothed, in the order of the package's outputs.
+    """
+
+    face: Face
+    presence: float
+    present: bool = True
+    landmarks: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    pose: Pose | None = None
+    sharpness: float | None = None
+    parts: list[Values] = field(default_factory=list)
+
+    @property
+    def values(self) -> Values:
+        """float64[K]: all numbers in one row, as `AffectNetworks.estimate` takes them."""
+        return np.concatenate(self.parts) if self.parts else np.empty(0)
+
+
+class AffectNetworks:
+    """The networks of a package of task `face-affect`.
+
+    Args:
+        package: The package.
+        engines: One engine for each of its stages, in their order.
+
+    Raises:
+        PackageError: The package does another task.
+        PackageRefused: It has a kind of stage that this version does not run.
+    """
+
+    def __init__(self, package: Package, engines: Sequence[Engine]) -> None:
+        if package.manifest.task != "face-affect":
+            raise PackageError(f"expected a package of task 'face-affect', got '{package.manifest.task}' in {package.path}", hint="choose another --model")
+        for stage in package.manifest.stages:
+            if not isinstance(stage.input, CropInput | PointsInput):
+                raise PackageRefused(f"not yet: stage '{stage.name}' of package '{package.name}' takes whole frames", hint="choose another --model")
+        self._stages = list(zip(package.manifest.stages, engines, strict=True))
+        outputs = [output for stage in package.manifest.stages for output in stage.outputs]
+        self._units = {id(output): _UnitTable(output) for output in outputs if isinstance(output, ActionUnits)}
+        self._layout: list[tuple[str, tuple[str, ...]]] = []
+        for output in outputs:
+            if isinstance(output, Emotions):
+                self._layout.append(("emotions", output.labels))
+            elif isinstance(output, Scores):
+                self._layout.append(("scores", output.labels))
+            elif isinstance(output, ActionUnits):
+                self._layout.append(("action_units", tuple(unit.label for unit in output.units)))
+        crop_stages = [stage for stage in package.manifest.stages if isinstance(stage.input, CropInput)]
+        # The last crop is the one that the numbers are read from: its sharpness is what counts.
+        self._judged = crop_stages[-1] if crop_stages and package.manifest.quality.min_sharpness is not None else None
+        self.follows = any(isinstance(output, Landmarks) for output in outputs)
+
+    def read(self, rgb: Pixels, faces: Sequence[Face], times: StageTimes) -> list[Reading]:
+        """Run every stage on the faces of one frame.
+
+        Args:
+            rgb: uint8[H, W, 3].
+            faces: Where they are, from the detector or from the last frame's readings.
+            times: Gets the milliseconds of `crop`, `infer` (and `infer.STAGE` of each network) and `decode`.
+
+        Returns:
+            One reading for each face, in their order.
+        """
+        readings = [Reading(face=face, presence=face.score) for face in faces]
+        for stage, engine in self._stages:
+            chosen = [reading for reading in readings if reading.present]
+            if not chosen:
+                break
+            with times.measure("crop"):
+                feed, maps = self._feed(stage, rgb, chosen)
+            with times.measure("infer"), times.measure(f"infer.{stage.name}"):
+                tensors = engine.run({stage.input.tensor: feed})
+            with times.measure("decode"):
+                for output in stage.outputs:
+                    self._decode(stage, output, tensors, chosen, maps)
+        return readings
+
+    def estimate(self, values: Values) -> Estimate:
+        """Name the numbers of `Reading.values`, smoothed or not."""
+        named: dict[str, Mapping[str, float]] = {}
+        row = values.tolist()
+        start = 0
+        for role, labels in self._layout:
+            named[role] = dict(zip(labels, row[start : start + len(labels)], strict=True))
+            start += len(labels)
+        return Estimate(**named)
+
+    def _feed(self, stage: Stage, rgb: Pixels, readings: Sequence[Reading]) -> tuple[Tensor, list[NDArray[np.float64]]]:
+        spec = stage.input
+        if isinstance(spec, PointsInput):
+            indices = list(spec.indices)
+            return np.stack([reading.landmarks[spec.stage][indices, :2] for reading in readings]).astype(np.float32), []
+        assert isinstance(spec, CropInput)
+        maps = [frame_from_crop(reading.face, spec.region, spec.size_wh_px) for reading in readings]
+        crops = [crop.cut(rgb, placed, spec.size_wh_px) for placed in maps]
+        if stage is self._judged:
+            for reading, pixels in zip(readings, crops, strict=True):
+                reading.sharpness = quality.sharpness(pixels)
+        return crop.batch(crops, spec), maps
+
+    def _decode(self, stage: Stage, output: Output, tensors: Mapping[str, Tensor], readings: Sequence[Reading], maps: Sequence[NDArray[np.float64]]) -> None:
+        rows = tensors[output.tensor].reshape(len(readings), -1)
+        if isinstance(output, Landmarks):
+            for reading, row, placed in zip(readings, rows, maps, strict=True):
+                _place(reading, stage.name, output, row, placed)
+        elif isinstance(output, Presence):
+            for reading, score in zip(readings, activated(rows, output.activation)[:, 0].tolist(), strict=True):
+                reading.presence, reading.present = score, score >= output.min_score
+        elif isinstance(output, Emotions | Scores | ActionUnits):
+            values = activated(rows, output.activation)
+            if isinstance(output, ActionUnits):
+                values = self._units[id(output)].intensities(values)
+            for reading, part in zip(readings, values, strict=True):
+                reading.parts.append(part)
+
+
+class _UnitTable:
+    """The package's table from named activations to action units, as one matrix."""
+
+    def __init__(self, output: ActionUnits) -> None:
+        self._means = np.zeros((len(output.labels), len(output.units)))
+        for column, unit in enumerate(output.units):
+            for shape in unit.shapes:
+                self._means[output.labels.index(shape), column] = 1 / len(unit.shapes)
+        self._log_odds = np.array([unit.log_odds for unit in output.units])
+        limits = np.array([(unit.rest, unit.full) for unit in output.units])
+        limits[self._log_odds] = _log_odds(limits[self._log_odds])
+        self._rest, self._range = limits[:, 0], limits[:, 1] - limits[:, 0]
+
+    def intensities(self, activations: Values) -> Values:
+        means = activations @ self._means
+        means[:, self._log_odds] = _log_odds(means[:, self._log_odds])
+        return np.asarray(np.clip((means - self._rest) / self._range, 0.0, 1.0), dtype=np.float64)
+
+
+def _log_odds(probability: Values) -> Values:
+    # float32 sigmoids reach 0 exactly; the limit is far below any activation that a table names.
+    bounded = np.clip(probability, 1e-12, 1 - 1e-12)
+    return np.asarray(np.log(bounded / (1 - bounded)), dtype=np.float64)
+
+
+def activated(rows: Tensor, activation: str) -> Values:
+    """Apply a package's activation.
+
+    Args:
+        rows: float32[N, K] as the network gave them.
+        activation: `none`, `sigmoid` or `softmax` (over each row).
+
+    Returns:
+        float64[N, K], a new array.
+    """
+    values = rows.astype(np.float64)
+    if activation == "sigmoid":
+        return np.asarray(1 / (1 + np.exp(-np.clip(values, -100, 100))), dtype=np.float64)
+    if activation == "softmax":
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+        return np.asarray(values / values.sum(axis=1, keepdims=True), dtype=np.float64)
+    return values
+
+
+def _place(reading: Reading, stage: str, output: Landmarks, row: Tensor, frame_from_crop: NDArray[np.float64]) -> None:
+    """Bring landmarks to frame pixels and move the face to where they are."""
+    in_crop = row.reshape(-1, 3).astype(np.float64)
+    points = np.empty_like(in_crop)
+    points[:, :2] = in_crop[:, :2] @ frame_from_crop[:, :2].T + frame_from_crop[:, 2]
+    points[:, 2] = in_crop[:, 2] * np.hypot(frame_from_crop[0, 0], frame_from_crop[1, 0])
+    reading.landmarks[stage] = points
+    reading.pose = pose_from_axes(points[list(output.axes)])
+    left, top = points[:, :2].min(axis=0).tolist()
+    right, bottom = points[:, :2].max(axis=0).tolist()
+    eyes = np.stack([points[list(output.left_eye), :2].mean(axis=0), points[list(output.right_eye), :2].mean(axis=0)])
+    reading.face = Face(box_ltrb_px=(left, top, right, bottom), eyes_px=eyes, score=reading.face.score)

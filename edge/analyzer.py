@@ -1,0 +1,192 @@
+"""The data path between a frame and its result: detect, crop, infer, decode, smooth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge import quality
+from edge.affect import AffectNetworks, Reading
+from edge.clock import StageTimes, monotonic_ns
+from edge.config import Config
+from edge.detect import FaceDetector
+from edge.engine import Choice, choose, close_engines, open_engines
+from edge.engine.engine import Engine
+from edge.face import Face
+from edge.frame import Frame, Pixels
+from edge.package import Package, load_package
+from edge.result import FaceResult, FrameResult
+from edge.smooth import Ema, Smoother, Unsmoothed
+from edge.track import Track, Tracker
+
+# While every face is being followed, one view of the picture is searched for newcomers this often (media time); a face lost, or none at all, and the whole
+# picture is searched at once.
+_LOOK_EVERY_NS = 200_000_000
+
+
+class Analyzer:
+    """Networks and tracks of one source. Feed it frames in order.
+
+    Args:
+        config: Settings; `source` is not looked at.
+
+    Raises:
+        ConfigError: An engine or precision that cannot be had was asked for by name.
+        MissingDependency: The inference library is not installed.
+        PackageError: The package, or the detector that it names, cannot be used.
+        EngineError: A network cannot be loaded.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.choice: Choice = choose(config.engine, config.precision)
+        self.package: Package = load_package(config.model, allow_untrained=config.allow_untrained)
+        self.detector_package: Package = load_package(self.package.detector_path(), allow_untrained=config.allow_untrained)
+        self._engines: list[Engine] = open_engines(self.detector_package, self.choice)
+        n_detectors = len(self._engines)
+        try:
+            self._engines += open_engines(self.package, self.choice)
+            self._detector = FaceDetector(self.detector_package, self._engines[:n_detectors])
+            self._networks = AffectNetworks(self.package, self._engines[n_detectors:])
+        except BaseException:
+            self.close()
+            raise
+        self._tracker = Tracker(self._smoother, max_faces=config.max_faces)
+        self._looked_ns: int | None = None
+
+    @property
+    def engine_description(self) -> str:
+        """What runs the networks."""
+        return self._engines[0].description
+
+    def step(self, frame: Frame, times: StageTimes) -> FrameResult:
+        """Analyse one frame.
+
+        Args:
+            frame: The next one; media time must not go back.
+            times: What has been measured on this frame so far; gets `detect`, `crop`, `infer`, `decode` and `smooth`. A name with a dot is a part of the
+                name before it: `infer.mesh`, `detect.infer`.
+
+        Returns:
+            The result, stamped with the time it was ready.
+
+        Raises:
+            InferenceFailed: A network failed, or the analyzer was closed.
+        """
+        seen = self._follow(frame, times)
+        with times.measure("smooth"):
+            self._tracker.drop_doubles()
+            primary = self._tracker.primary(self._config.primary, (frame.width_px, frame.height_px))
+            faces = tuple(
+                self._face_result(track, reading, frame.t_media_ns, primary=track is primary) for track, reading in seen if track in self._tracker.active
+            )
+        t_publish_ns = monotonic_ns()
+        return FrameResult(
+            source=frame.source,
+            seq=frame.seq,
+            t_media_ns=frame.t_media_ns,
+            t_capture_ns=frame.t_capture_ns,
+            t_capture_from=frame.t_capture_from,
+            t_publish_ns=t_publish_ns,
+            age_ms=(t_publish_ns - frame.t_capture_ns) / 1e6 if frame.paced else None,
+            status="ok" if faces else "no_face",
+            dropped=frame.dropped,
+            stage_ms=times.ms,
+            faces=faces,
+        )
+
+    def close(self) -> None:
+        """Free the networks."""
+        close_engines(self._engines)
+
+    def _smoother(self) -> Smoother:
+        return Unsmoothed() if self._config.smooth == "none" else Ema(self._config.time_constant)
+
+    def _follow(self, frame: Frame, times: StageTimes) -> list[tuple[Track, Reading]]:
+        """Bring the tracks up to this frame: followed faces and newcomers go through the networks as one batch."""
+        t_ns, tracker = frame.t_media_ns, self._tracker
+        everywhere = not tracker.active or not self._networks.follows
+        due = self._looked_ns is None or t_ns - self._looked_ns >= _LOOK_EVERY_NS
+        found = self._detect(frame, times, all_views=everywhere) if everywhere or (due and not tracker.full) else []
+        tracks = list(tracker.active)
+        places: Sequence[Face | None] = [track.face for track in tracks] if self._networks.follows else tracker.moved(found)
+        followed = [(track, place) for track, place in zip(tracks, places, strict=True) if place is not None]
+        newcomers = tracker.unexplained(found)
+        readings = self._networks.read(frame.pixels, [place for _, place in followed] + newcomers, times)
+
+        seen: list[tuple[Track, Reading]] = []
+        for (track, _), reading in zip(followed, readings, strict=False):
+            if self._counts(reading):
+                tracker.update(track, reading.face, t_ns)
+                seen.append((track, reading))
+        kept = {id(track) for track, _ in seen}
+        for track in tracks:
+            if id(track) not in kept:
+                tracker.lose(track, t_ns)
+        seen += self._admit(readings[len(followed) :], t_ns)
+
+        if len(seen) < len(tracks) and not everywhere:
+            # A face was lost in this very frame: search for it now, so that a quick move costs no frame.
+            again = tracker.unexplained(self._detect(frame, times, all_views=True))
+            seen += self._admit(self._networks.read(frame.pixels, again, times), t_ns)
+        return seen
+
+    def _admit(self, readings: Sequence[Reading], t_media_ns: int) -> list[tuple[Track, Reading]]:
+        """Give tracks to the newcomers that the networks confirm."""
+        admitted = []
+        for reading in readings:
+            if self._counts(reading) and self._tracker.unexplained([reading.face]):
+                track = self._tracker.start(reading.face, t_media_ns)
+                self._tracker.update(track, reading.face, t_media_ns)
+                admitted.append((track, reading))
+        return admitted
+
+    def _detect(self, frame: Frame, times: StageTimes, *, all_views: bool) -> list[Face]:
+        self._looked_ns = frame.t_media_ns
+        with times.measure("detect"):
+            left, top = (self._config.roi or (0, 0))[:2]
+            faces = self._detector.detect(_inside(frame.pixels, self._config.roi), times, all_views=all_views)
+            return [_shifted(face, left, top) for face in faces if face.side_px >= self._config.min_face]
+
+    def _counts(self, reading: Reading) -> bool:
+        """Whether a reading is of a face that the user asked for."""
+        if not reading.present or reading.face.side_px < self._config.min_face:
+            return False
+        if self._config.roi is None:
+            return True
+        left, top, right, bottom = self._config.roi
+        x, y = reading.face.center_px
+        return left <= x < right and top <= y < bottom
+
+    def _face_result(self, track: Track, reading: Reading, t_media_ns: int, *, primary: bool) -> FaceResult:
+        withheld = quality.reasons(self.package.manifest.quality, face=reading.face, pose=reading.pose, crop_sharpness=reading.sharpness)
+        raw = self._networks.estimate(reading.values)
+        smoothed = None if withheld else self._networks.estimate(track.smoother.update(reading.values, t_media_ns))
+        return FaceResult(
+            track=track.number,
+            box_ltrb_px=reading.face.box_ltrb_px,
+            score=reading.presence,
+            status="low_quality" if withheld else "ok",
+            reasons=withheld,
+            pose=reading.pose,
+            estimate=smoothed,
+            raw=raw,
+            primary=primary,
+        )
+
+
+def _inside(pixels: Pixels, roi: tuple[int, int, int, int] | None) -> Pixels:
+    if roi is None:
+        return pixels
+    left, top, right, bottom = roi
+    return pixels[top:bottom, left:right]
+
+
+def _shifted(face: Face, left_px: int, top_px: int) -> Face:
+    if not left_px and not top_px:
+        return face
+    left, top, right, bottom = face.box_ltrb_px
+    return Face(
+        box_ltrb_px=(left + left_px, top + top_px, right + left_px, bottom + top_px), eyes_px=face.eyes_px + np.array([left_px, top_px]), score=face.score
+    )

@@ -1,0 +1,225 @@
+"""`edge-run`: flags to settings, results to files, errors to exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edge.config import NOT_YET, Config, load_config, toml_of
+from edge.errors import ConfigError, EdgeError
+
+if TYPE_CHECKING:
+    from edge.pipeline import Pipeline
+
+BUG_EXIT_CODE = 70
+
+_EXAMPLES = """examples:
+  edge-run --camera 0                                        live, with a status line
+  edge-run --camera 0 --rotate 90 --output affect.jsonl      an upright kiosk, records to a file
+  edge-run --source sample --annotate out.mp4                the sample clip, results drawn in
+  edge-run --source clip.mp4 --output - | jq .faces          records to a pipe
+  edge-run --source rtsp://10.0.0.5/stream --display window  a network camera, on the screen
+
+exit codes: 0 done, 2 configuration, 3 missing dependency, 4 model package, 5 capture, 6 engine, 7 output, 70 a bug
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    try:
+        flags = vars(_parser().parse_args(argv))
+        quiet, config_path, print_config = flags.pop("quiet"), flags.pop("config"), flags.pop("print_config")
+        for name, flag in NOT_YET.items():
+            if flags.pop(name, None) is not None:
+                raise ConfigError(f"not yet: {flag}", hint="edge-run --help lists what there is")
+        config = load_config(config_path, flags)
+        if print_config:
+            sys.stdout.write(toml_of(config))
+            return 0
+        return _Run(config, quiet=quiet).execute()
+    except EdgeError as error:
+        print(f"edge-run: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception:  # noqa: BLE001 - whatever is not an EdgeError is a bug, and is shown as one
+        traceback.print_exc()
+        print("edge-run: this is a bug: please report it with the lines above", file=sys.stderr)
+        return BUG_EXIT_CODE
+
+
+class _Run:
+    """One run of the command: what is open, and how it ends."""
+
+    def __init__(self, config: Config, *, quiet: bool) -> None:
+        from edge.output.summary import Summary
+
+        self._config = config
+        self._quiet = quiet
+        self._interrupted = False
+        self._pipeline: Pipeline | None = None
+        self._summary = Summary(engine=config.engine, precision=config.precision, model=config.model)
+
+    def execute(self) -> int:
+        """Run to the end, to a signal or to an error; the summary is written in each case."""
+        from edge.output.summary import write_summary
+        from edge.output.terminal import closing_table
+
+        self._check_destinations()
+        error: BaseException | None = None
+        try:
+            with ExitStack() as stack:
+                self._run(stack)
+        except Exception as caught:  # noqa: BLE001 - raised again below, after the summary
+            error = caught
+        report = self._summary.report("failed" if error else "interrupted" if self._interrupted else "done", error=str(error) if error else None)
+        if self._config.summary:
+            write_summary(report, Path(self._config.summary))
+        if error is not None:
+            raise error
+        self._say(closing_table(report))
+        for what, path in (("records", ", ".join(self._config.output)), ("annotated", self._config.annotate), ("summary", self._config.summary)):
+            if path:
+                self._say(f"{what:>10}  {path}")
+        return 0
+
+    def _run(self, stack: ExitStack) -> None:
+        from edge.output.header import make_header
+        from edge.output.output import open_output
+        from edge.output.summary import Summary
+        from edge.output.terminal import StatusLine
+        from edge.pipeline import Pipeline
+        from edge.view.viewer import open_viewer
+
+        config = self._config
+        stack.enter_context(_signals(self._interrupt))
+        self._pipeline = pipeline = stack.enter_context(Pipeline(config))
+        analyzer, source = pipeline.analyzer, pipeline.source
+        self._summary = Summary(engine=analyzer.choice.engine, precision=analyzer.choice.precision, model=analyzer.package.name)
+        self._say(f"source   {source.name}: {source.description}")
+        self._say(f"engine   {analyzer.engine_description}: {analyzer.choice.why}")
+        self._say(f"package  {analyzer.package.name} ({analyzer.package.path}), faces by {analyzer.detector_package.name}")
+        if analyzer.package.manifest.not_offered:
+            self._say(f"         not offered: {', '.join(analyzer.package.manifest.not_offered)}")
+        if analyzer.package.manifest.low_confidence:
+            self._say(f"         low confidence: {', '.join(analyzer.package.manifest.low_confidence)}")
+        header = make_header(analyzer.package, source=source.name, settings=msgspec.to_builtins(config), gstreamer=_gstreamer_version())
+        input_path = Path(config.source) if Path(config.source).exists() else None
+        outputs = [
+            stack.enter_context(closing(open_output(dest, header=header, csv_style=config.csv_style, raw=config.raw, input_path=input_path)))
+            for dest in config.output
+        ]
+        viewer = stack.enter_context(closing(open_viewer(config, pipeline))) if config.display != "none" or config.annotate else None
+        status = stack.enter_context(closing(StatusLine(sys.stderr, duration_ns=source.duration_ns, quiet=self._quiet)))
+        if self._interrupted:
+            return
+        for frame, result in pipeline.run():
+            for output in outputs:
+                output.write(result)
+            if viewer is not None and not viewer.show(frame, result):
+                pipeline.stop()
+            self._summary.add(result)
+            status.update(result)
+
+    def _check_destinations(self) -> None:
+        from edge.output.destination import check_destination
+
+        input_path = Path(self._config.source) if self._config.source else None
+        for option, dest in (("--summary", self._config.summary), ("--annotate", self._config.annotate)):
+            if dest is not None:
+                check_destination(Path(dest), option=option, input_path=input_path)
+
+    def _interrupt(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt  # asked twice: whatever hangs is left as it is
+        self._interrupted = True
+        if self._pipeline is not None:
+            self._pipeline.stop()
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=sys.stderr)
+
+
+@contextmanager
+def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Call `interrupt` on SIGINT and SIGTERM; put the former handlers back at the end."""
+    former = {number: signal.signal(number, lambda *_: interrupt()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _gstreamer_version() -> str:
+    from edge.gst import load_gst
+
+    return ".".join(str(part) for part in load_gst().Gst.version()[:3])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-run",
+        description="Read faces from a camera or a clip: action units and emotions, smoothed, with their latency.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    source = parser.add_argument_group("source")
+    which = source.add_mutually_exclusive_group()
+    which.add_argument("--camera", dest="source", type=lambda text: f"camera:{text}", metavar="N|/dev/videoN|csi", help="a V4L2 or CSI camera")
+    which.add_argument("--source", metavar="URI", help="a file, a picture, rtsp://..., gst:'a pipeline', or sample")
+    source.add_argument("--camera-size", type=_size, metavar="WxH", help="picture size asked of the camera")
+    source.add_argument("--camera-fps", type=float, metavar="N", help="rate asked of the camera")
+    source.add_argument("--camera-format", metavar="F", help="pixel format asked of the camera: MJPG, YUY2, NV12, ...")
+    source.add_argument("--rotate", type=int, choices=(0, 90, 180, 270), help="degrees clockwise that bring the picture upright")
+    source.add_argument("--mirror", action="store_true", help="flip left and right")
+    source.add_argument("--realtime", action="store_true", help="play a file at its own speed, newest frame wins (else every frame, in order)")
+    source.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+    source.add_argument("--duration", type=float, metavar="SECONDS", help="stop after this much media time")
+
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", metavar="NAME|DIR", help="affect package (default: default)")
+    model.add_argument("--allow-untrained", action="store_true", help="run a package that was never trained, to measure latency")
+    model.add_argument("--engine", choices=("auto", "onnxruntime", "tensorrt"), help="what runs the networks (default: auto)")
+    model.add_argument("--precision", choices=("auto", "fp32", "fp16", "int8"), help="of the networks (default: auto)")
+
+    faces = parser.add_argument_group("faces")
+    faces.add_argument("--roi", type=_four_ints, metavar="L,T,R,B", help="look for faces inside this rectangle, in pixels")
+    faces.add_argument("--min-face", type=float, metavar="PX", help="ignore faces whose box is smaller")
+    faces.add_argument("--max-faces", type=int, metavar="N", help="follow at most N faces (default: 8)")
+    faces.add_argument("--primary", choices=("largest", "central", "longest"), help="which face is the primary one (default: largest)")
+    faces.add_argument("--smooth", metavar="none|ema", help="filter of the numbers (default: ema)")
+    faces.add_argument("--time-constant", type=float, metavar="SECONDS", help="of the filter, in media time (default: 0.25)")
+
+    results = parser.add_argument_group("results")
+    results.add_argument("--output", action="append", metavar="DEST", help="- | out.jsonl | out.csv; may be repeated")
+    results.add_argument("--csv-style", choices=("edge", "openface", "pyfeat"), help="column names of CSV files (default: edge)")
+    results.add_argument("--raw", action="store_true", help="unsmoothed values beside the smoothed ones")
+    results.add_argument("--display", metavar="none|window", help="show the picture with the results (default: none)")
+    results.add_argument("--annotate", metavar="FILE", help="write the picture with the results to out.mp4, out.png or out.jpg")
+    results.add_argument("--summary", metavar="FILE.json", help="written at the end, also after Ctrl-C and on a failure")
+    results.add_argument("--slo-ms", metavar="MS", help=argparse.SUPPRESS)
+
+    run = parser.add_argument_group("run")
+    run.add_argument("--config", type=Path, default=None, metavar="FILE.toml", help="the same settings from a file; flags win")
+    run.add_argument("--print-config", action="store_true", default=False, help="print the settings as TOML and end")
+    run.add_argument("--quiet", action="store_true", default=False, help="errors only")
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    return int(width), int(height)
+
+
+def _four_ints(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))

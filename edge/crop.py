@@ -1,0 +1,106 @@
+"""Pixels to network input: the one place where a crop is cut and normalised. Converters, calibration and benchmarks use it too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.face import Affine
+from edge.frame import Pixels
+from edge.package import CropInput, FrameInput
+
+Batch = NDArray[np.float32]
+
+# A bilinear warp reads four pixels; from this reduction on it would skip some, and fine texture would alias into the crop.
+_SHRINK_FROM = 2.0
+
+
+def cut(rgb: Pixels, frame_from_crop: Affine, size_wh_px: tuple[int, int]) -> Pixels:
+    """Cut one crop. Outside the frame it is black.
+
+    Args:
+        rgb: uint8[H, W, 3].
+        frame_from_crop: float64[2, 3], crop pixels to frame pixels.
+        size_wh_px: Width and height of the crop.
+
+    Returns:
+        uint8[height, width, 3], a new array.
+    """
+    scale = float(np.hypot(frame_from_crop[0, 0], frame_from_crop[1, 0]))
+    if scale >= _SHRINK_FROM:
+        rgb, frame_from_crop = _shrunk(rgb, frame_from_crop, size_wh_px, int(scale))
+    return np.asarray(cv2.warpAffine(rgb, frame_from_crop, size_wh_px, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), dtype=np.uint8)
+
+
+def _shrunk(rgb: Pixels, frame_from_crop: Affine, size_wh_px: tuple[int, int], factor: int) -> tuple[Pixels, Affine]:
+    """Average `factor` x `factor` blocks of the part of the frame under the crop."""
+    height, width = rgb.shape[:2]
+    corners = np.array([[0.0, 0.0, 1.0], [size_wh_px[0], 0.0, 1.0], [0.0, size_wh_px[1], 1.0], [*size_wh_px, 1.0]]) @ frame_from_crop.T
+    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, (width - 1, height - 1)).tolist()
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, (left + 1, top + 1), (width, height)).tolist()
+    columns, rows = max(1, -(-(right - left) // factor)), max(1, -(-(bottom - top) // factor))
+    small = np.asarray(cv2.resize(rgb[top:bottom, left:right], (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    factor_x, factor_y = (right - left) / columns, (bottom - top) / rows
+    # Pixel centres: frame = left + (small + 0.5) * factor - 0.5.
+    small_from_frame = np.array([[1 / factor_x, 0, (0.5 - left) / factor_x - 0.5], [0, 1 / factor_y, (0.5 - top) / factor_y - 0.5], [0, 0, 1]])
+    return small, (small_from_frame @ np.vstack([frame_from_crop, [0, 0, 1]]))[:2]
+
+
+def batch(crops: Sequence[Pixels], spec: CropInput | FrameInput) -> Batch:
+    """Bring RGB crops to what a network takes: colour, histogram, scale, channels first.
+
+    Args:
+        crops: N times uint8[H, W, 3], RGB, of the size that `spec` names.
+        spec: The stage's input.
+
+    Returns:
+        float32[N, 1 or 3, H, W] = pixels * scale + offset.
+    """
+    width, height = spec.size_wh_px
+    n_channels = 1 if spec.color == "gray" else 3
+    out = np.empty((len(crops), n_channels, height, width), np.float32)
+    for tensor, crop in zip(out, crops, strict=True):
+        for channel, plane in zip(tensor, _planes(crop, spec), strict=True):
+            np.multiply(plane, np.float32(spec.scale), out=channel)
+    if spec.offset:
+        out += np.float32(spec.offset)
+    return out
+
+
+def _planes(crop: Pixels, spec: CropInput | FrameInput) -> list[Pixels]:
+    if spec.color == "gray":
+        gray = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        return [np.asarray(cv2.equalizeHist(gray), dtype=np.uint8) if spec.equalize else gray]
+    planes = [np.asarray(plane, dtype=np.uint8) for plane in cv2.split(crop)]
+    if spec.equalize:
+        planes = [np.asarray(cv2.equalizeHist(plane), dtype=np.uint8) for plane in planes]
+    return planes[::-1] if spec.color == "bgr" else planes
+
+
+def resize_frame(rgb: Pixels, spec: FrameInput) -> tuple[Pixels, Affine]:
+    """Fit a whole picture into a network's input.
+
+    Args:
+        rgb: uint8[H, W, 3]; a view with gaps between its rows is fine.
+        spec: Size and resize rule.
+
+    Returns:
+        The picture, uint8[height, width, 3], and the map from its pixels back to those of `rgb`, float64[2, 3].
+    """
+    height, width = rgb.shape[:2]
+    to_width, to_height = spec.size_wh_px
+    if spec.resize == "stretch":
+        new_width, new_height = to_width, to_height
+    else:
+        fit = min(to_width / width, to_height / height)
+        new_width, new_height = max(1, round(width * fit)), max(1, round(height * fit))
+    shrinks = new_width < width
+    small = cv2.resize(rgb, (new_width, new_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    left, top = (to_width - new_width) // 2, (to_height - new_height) // 2
+    if (new_width, new_height) != (to_width, to_height):
+        small = cv2.copyMakeBorder(small, top, to_height - new_height - top, left, to_width - new_width - left, cv2.BORDER_CONSTANT)
+    scale_x, scale_y = width / new_width, height / new_height
+    return np.asarray(small, dtype=np.uint8), np.array([[scale_x, 0, -left * scale_x], [0, scale_y, -top * scale_y]])

@@ -1,0 +1,181 @@
+"""What a run amounted to: the record `edge.summary/1`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edge.errors import OutputError
+from edge.output.histogram import DurationHistogram
+from edge.result import FaceResult, FrameResult, top_label
+
+SUMMARY_SCHEMA = "edge.summary/1"
+
+Exit = Literal["done", "interrupted", "failed"]
+
+_RSS_EVERY_NS = 1_000_000_000  # often enough to see growth; reading it costs some microseconds
+_N_RECENT_TRACKS = 1024
+
+
+class Summary:
+    """Counts, sums and percentiles over a run, in memory that does not grow with it.
+
+    Args:
+        engine: The inference library.
+        precision: What it computes in.
+        model: Name of the package.
+    """
+
+    def __init__(self, *, engine: str, precision: str, model: str) -> None:
+        self._engine = engine
+        self._precision = precision
+        self._model = model
+        self._notes: list[str] = []
+        self._n_frames = self._n_faces = self._n_dropped = self._n_tracks = 0
+        self._first_ns: int | None = None
+        self._last_ns = 0
+        self._age = DurationHistogram()
+        self._stages: dict[str, DurationHistogram] = {}
+        self._emotion_s: dict[str, float] = {}
+        self._emotion_means: dict[str, _Mean] = {}
+        self._au_means: dict[str, _Mean] = {}
+        self._recent_tracks: OrderedDict[int, None] = OrderedDict()
+        self._ok_media_ns: dict[int, int] = {}
+        self._rss_start_mb = self._rss_max_mb = rss_mb()
+        self._rss_read_ns = 0
+
+    def note(self, text: str) -> None:
+        """Keep something that the reader should know, such as a fallback. The same text is kept once."""
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def add(self, result: FrameResult) -> None:
+        """Count one frame."""
+        if self._first_ns is None:
+            self._first_ns = result.t_capture_ns
+        self._last_ns = result.t_publish_ns
+        self._n_frames += 1
+        self._n_faces += len(result.faces)
+        self._n_dropped += result.dropped
+        if result.age_ms is not None:
+            self._age.add(result.age_ms)
+        for stage, ms in result.stage_ms.items():
+            self._stages.setdefault(stage, DurationHistogram()).add(ms)
+        for face in result.faces:
+            self._count_track(face.track)
+            self._add_estimate(face, result.t_media_ns)
+        self._ok_media_ns = {face.track: result.t_media_ns for face in result.faces if face.status == "ok"}
+        if result.t_publish_ns - self._rss_read_ns >= _RSS_EVERY_NS:
+            self._rss_read_ns = result.t_publish_ns
+            self._rss_max_mb = max(self._rss_max_mb, rss_mb())
+
+    def report(self, exit_: Exit, *, error: str | None = None) -> dict[str, Any]:
+        """Return the contract's JSON object.
+
+        `seconds` reaches from the first frame's capture to the last record; `faces` counts faces over all frames, `tracks` different ones (one that comes back
+        after 1,024 others counts again). Percentiles are within 1 %. `emotions` holds the seconds of media time during which each was the strongest, summed
+        over faces, and its mean probability; `action_units` the means.
+
+        Args:
+            exit_: How the run ended.
+            error: Why, where it failed.
+        """
+        seconds = 0.0 if self._first_ns is None else (self._last_ns - self._first_ns) / 1e9
+        rss_end_mb = rss_mb()
+        return {
+            "schema": SUMMARY_SCHEMA,
+            "frames": self._n_frames,
+            "faces": self._n_faces,
+            "tracks": self._n_tracks,
+            "dropped": self._n_dropped,
+            "seconds": round(seconds, 3),
+            "fps": round(self._n_frames / seconds, 2) if seconds > 0 else None,
+            "age_ms": _percentiles(self._age) | {"max": _rounded(self._age.max_ms)} if self._age.n else None,
+            "stage_ms": {stage: _percentiles(histogram) for stage, histogram in self._stages.items()},
+            "engine": self._engine,
+            "precision": self._precision,
+            "model": self._model,
+            "exit": exit_,
+            **({"error": error} if error is not None else {}),
+            "notes": list(self._notes),
+            "emotions": {
+                name: {"seconds": round(self._emotion_s.get(name, 0.0), 3), "mean": round(mean.value, 4)} for name, mean in self._emotion_means.items()
+            },
+            "action_units": {name: round(mean.value, 4) for name, mean in self._au_means.items()},
+            "rss_mb": {"start": self._rss_start_mb, "end": rss_end_mb, "max": max(self._rss_max_mb, rss_end_mb)},
+        }
+
+    def _count_track(self, track: int) -> None:
+        if track not in self._recent_tracks:
+            self._n_tracks += 1
+            if len(self._recent_tracks) == _N_RECENT_TRACKS:
+                self._recent_tracks.popitem(last=False)
+        self._recent_tracks[track] = None
+        self._recent_tracks.move_to_end(track)
+
+    def _add_estimate(self, face: FaceResult, t_media_ns: int) -> None:
+        if face.estimate is None:
+            return
+        if face.estimate.emotions is not None:
+            for name, value in face.estimate.emotions.items():
+                self._emotion_means.setdefault(name, _Mean()).add(value)
+            # The time since the frame before belongs to what is seen now; a face that was away or unclear in between has no such time.
+            if (before_ns := self._ok_media_ns.get(face.track)) is not None:
+                strongest = top_label(face.estimate.emotions)
+                self._emotion_s[strongest] = self._emotion_s.get(strongest, 0.0) + (t_media_ns - before_ns) / 1e9
+        for name, value in (face.estimate.action_units or {}).items():
+            self._au_means.setdefault(name, _Mean()).add(value)
+
+
+class _Mean:
+    def __init__(self) -> None:
+        self._n = 0
+        self.value = 0.0
+
+    def add(self, value: float) -> None:
+        self._n += 1
+        self.value += (value - self.value) / self._n
+
+
+def write_summary(report: dict[str, Any], path: Path) -> None:
+    """Write a summary so that a reader finds the old file or the whole new one, never half of it.
+
+    Args:
+        report: What `Summary.report` returned.
+        path: The file.
+
+    Raises:
+        OutputError: It could not be written.
+    """
+    text = msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OutputError(f"the summary could not be written to {path}: {error.strerror}", hint="make room, or choose another place with --summary") from error
+
+
+def rss_mb() -> float:
+    """Return the memory that this process occupies now, in MB of 1e6 bytes."""
+    resident_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return round(resident_pages * resource.getpagesize() / 1e6, 1)
+
+
+def _percentiles(histogram: DurationHistogram) -> dict[str, float | None]:
+    return {f"p{percent}": _rounded(histogram.percentile_ms(percent)) for percent in (50, 95, 99)}
+
+
+def _rounded(ms: float | None) -> float | None:
+    return None if ms is None else round(ms, 3)

@@ -1,0 +1,140 @@
+"""A source and an analyzer, joined: frames in, results out.
+
+with Pipeline(source="clip.mp4") as pipeline:
+    for result in pipeline:
+        print(result.faces)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from edge.analyzer import Analyzer
+from edge.capture import open_source
+from edge.capture.source import Source, SourceSettings
+from edge.clock import StageTimes, monotonic_ns
+from edge.config import Config, load_config
+from edge.errors import CaptureTimeout, ConfigError, SourceNotFound
+from edge.frame import Frame
+from edge.package import models_dir
+from edge.result import FrameResult
+
+SAMPLE_CLIP = "WolfgangLanger_Pexels.mp4"
+# How long a read may keep the loop from noticing that it should stop.
+_READ_S = 0.2
+# A live source that stays silent for this long is lost. Source: a camera's exposure and a stream's key frame come at least every few seconds.
+_SILENCE_S = 10.0
+
+
+class Pipeline:
+    """The runtime, for use from Python. Opened on construction, closed by `close()` or at the end of a `with`.
+
+    Args:
+        config: All settings at once; or give them by name.
+        source: An already opened source, instead of the one that the settings name.
+        settings: Fields of `edge.Config`.
+
+    Raises:
+        EdgeError: Whatever cannot be opened; see `edge.errors`.
+    """
+
+    def __init__(self, config: Config | None = None, *, opened: Source | None = None, **settings: Any) -> None:
+        self.config = config if config is not None else load_config(None, settings)
+        self._stop = threading.Event()
+        self.analyzer = Analyzer(self.config)
+        try:
+            self.source: Source = opened if opened is not None else open_source(source_settings(self.config))
+        except BaseException:
+            self.analyzer.close()
+            raise
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        """Results until the source ends, a limit is reached or `stop()` is called."""
+        for _, result in self.run():
+            yield result
+
+    def run(self) -> Iterator[tuple[Frame, FrameResult]]:
+        """Frames with their results, for those who want to look at the pixels too.
+
+        Raises:
+            CaptureTimeout: A live source stayed silent for too long.
+            CaptureError: The source failed.
+            EngineError: A network failed.
+        """
+        n_frames = 0
+        while not self._stop.is_set():
+            times = StageTimes()
+            with times.measure("read"):
+                frame = self._next_frame()
+            if frame is None or self._past_end(frame, n_frames):
+                return
+            n_frames += 1
+            yield frame, self.analyzer.step(frame, times)
+            if n_frames == self.config.frames:
+                return
+
+    def stop(self) -> None:
+        """End the run after the frame in hand; may be called from a signal handler or another thread."""
+        self._stop.set()
+
+    @property
+    def stopped(self) -> bool:
+        """True once `stop()` was called."""
+        return self._stop.is_set()
+
+    def close(self) -> None:
+        """Close source and networks."""
+        self.source.close()
+        self.analyzer.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _past_end(self, frame: Frame, n_frames: int) -> bool:
+        limit = self.config.duration
+        return limit is not None and n_frames > 0 and frame.t_media_ns >= limit * 1e9
+
+    def _next_frame(self) -> Frame | None:
+        """Wait for a frame; None at the end, and when asked to stop."""
+        waiting_since_ns = monotonic_ns()
+        while not self._stop.is_set():
+            try:
+                frame = self.source.read(_READ_S)
+            except EOFError:
+                return None
+            if frame is not None:
+                return frame
+            if (monotonic_ns() - waiting_since_ns) / 1e9 > _SILENCE_S:
+                raise CaptureTimeout(f"no frame from {self.source.name} for {_SILENCE_S:g} s", hint="check the cable, the address and the power of the camera")
+        return None
+
+
+def source_settings(config: Config) -> SourceSettings:
+    """Return what the capture module needs of the settings.
+
+    Raises:
+        ConfigError: No source is named.
+        SourceNotFound: `sample` was asked for and has not been pulled.
+    """
+    uri = config.source
+    if not uri:
+        raise ConfigError("no source: expected --camera N or --source FILE", hint="edge-run --source sample shows the sample clip")
+    if uri == "sample":
+        path = models_dir().parent / "clips" / SAMPLE_CLIP
+        if not path.exists():
+            raise SourceNotFound(f"the sample clip is not at {path}", hint="python -m converters pull sample   (make setup does it)")
+        uri = str(path)
+    return SourceSettings(
+        uri=uri,
+        size_px=config.camera_size,
+        fps=config.camera_fps,
+        pixel_format=config.camera_format,
+        rotate_deg=config.rotate,
+        mirror=config.mirror,
+        realtime=config.realtime,
+    )

@@ -1,0 +1,268 @@
+"""A frame with what was found in it: boxes on the picture, and beside it a panel with the numbers of the primary face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from edge.errors import SpecMismatch
+from edge.frame import Pixels
+from edge.result import ACTION_UNITS, EMOTIONS, Estimate, FaceResult, FrameResult, top_label
+from edge.view.lettering import Color, fit_text, paste, text_tile, text_width_px
+
+_GROUND: Color = (17, 19, 23)
+_TRACK: Color = (38, 42, 49)
+_TEXT: Color = (226, 229, 233)
+_QUIET: Color = (132, 139, 149)
+_FAINT: Color = (86, 92, 101)
+_STRONGEST: Color = (246, 183, 82)
+_OTHER: Color = (112, 124, 142)
+_UNIT: Color = (86, 190, 180)
+_UNSURE: Color = (52, 92, 90)
+
+_ROWS = 20.0  # rows of text that a panel's height is divided into
+_PANEL_ROWS = 14.5  # its width, in heights of a row
+_MIN_ROW_PX = 12.0
+_MAX_ROW_PX = 36.0
+_MIN_HEIGHT_PX = 240  # less than that, and the panel's letters could not be read
+_N_LABELS = 7
+_WIDTH_STEP_PX = 8  # encoders and converters are at their best with widths of whole macroblock halves
+
+
+@dataclass(frozen=True, slots=True)
+class Hud:
+    """What the panel says beside the result.
+
+    Attributes:
+        fps: Frames per second; None where not yet known.
+        au_quantity: What the action units are; None where the package has none.
+        low_confidence: Labels that are drawn dim.
+    """
+
+    fps: float | None = None
+    au_quantity: Literal["presence", "intensity"] | None = None
+    low_confidence: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PanelLayout:
+    """Where things are on the canvas, in pixels. Tests and screenshots find the bars by it.
+
+    Attributes:
+        left_px: Left edge of the panel, which is the width of the picture.
+        size_wh_px: Width and height of the canvas.
+        row_px: Height of a row.
+    """
+
+    left_px: int
+    size_wh_px: tuple[int, int]
+    row_px: float
+
+    @property
+    def cap_px(self) -> int:
+        """Height of a capital letter."""
+        return max(7, round(self.row_px * 0.47))
+
+    @property
+    def margin_px(self) -> int:
+        """Space at the panel's edges."""
+        return round(self.row_px * 0.8)
+
+    def label_bar(self, index: int) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom of the track of the emotion with this index."""
+        top = self._row_top(2.9 + index)
+        left = self.left_px + self.margin_px + round(self.row_px * 4.5)
+        return left, top, self.size_wh_px[0] - self.margin_px - round(self.row_px * 1.75), top + self._bar_px
+
+    def unit_bar(self, index: int) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom of the track of the action unit with this index; they stand in two columns."""
+        column, row = divmod(index, (len(ACTION_UNITS) + 1) // 2)
+        top = self._row_top(11.1 + row * 0.97)
+        gap = round(self.row_px * 0.7)
+        width = (self.size_wh_px[0] - self.left_px - 2 * self.margin_px - gap) // 2
+        start = self.left_px + self.margin_px + column * (width + gap)
+        return start + round(self.row_px * 1.95), top, start + width - round(self.row_px * 1.75), top + self._bar_px
+
+    @property
+    def _bar_px(self) -> int:
+        return max(4, round(self.row_px * 0.42))
+
+    def _row_top(self, row: float) -> int:
+        return round(self.row_px * (row + 0.3))
+
+
+def panel_layout(width_px: int, height_px: int) -> PanelLayout:
+    """Return the layout for pictures of this size.
+
+    Args:
+        width_px: Of the picture.
+        height_px: Of the picture; a lower one than 240 px stands on a canvas of that height.
+    """
+    height = max(height_px, _MIN_HEIGHT_PX)
+    height += height % 2
+    row_px = min(max(height / _ROWS, _MIN_ROW_PX), _MAX_ROW_PX)
+    width = width_px + round(_PANEL_ROWS * row_px)
+    return PanelLayout(left_px=width_px, size_wh_px=(width + -width % _WIDTH_STEP_PX, height), row_px=row_px)
+
+
+def draw(pixels: Pixels, result: FrameResult, hud: Hud) -> Pixels:
+    """Draw a result.
+
+    Args:
+        pixels: uint8[H, W, 3], RGB; not modified.
+        result: What was found in it.
+        hud: What else the panel says.
+
+    Returns:
+        uint8[H', W', 3], RGB: the picture with boxes and, on its right, the panel. Both sides are even, and the size depends on that of `pixels` alone.
+
+    Raises:
+        SpecMismatch: `pixels` is not uint8[H, W, 3].
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise SpecMismatch(f"drawing expected uint8[H, W, 3], got {pixels.dtype}{list(pixels.shape)}")
+    height, width = pixels.shape[:2]
+    layout = panel_layout(width, height)
+    primary = next((face for face in result.faces if face.primary), None)
+    estimate = primary.estimate if primary is not None else None
+    labels = _panel_labels(estimate)
+    canvas = _template(layout, labels, hud.au_quantity, hud.low_confidence).copy()
+    top = (layout.size_wh_px[1] - height) // 2
+    picture = canvas[top : top + height, :width]
+    picture[:] = pixels
+    for face in sorted(result.faces, key=lambda face: face.primary):  # the primary one on top
+        _draw_face(picture, face, layout)
+    _draw_heading(canvas, layout, result, primary)
+    values = _shown_values(estimate)
+    strongest = top_label(values) if values else None
+    for index, label in enumerate(labels):
+        _draw_value(canvas, layout.label_bar(index), layout, values.get(label), _STRONGEST if label == strongest else _OTHER, _TEXT)
+    units = estimate.action_units if estimate is not None and estimate.action_units is not None else {}
+    for index, name in enumerate(ACTION_UNITS):
+        unsure = name in hud.low_confidence
+        _draw_value(canvas, layout.unit_bar(index), layout, units.get(name), _UNSURE if unsure else _UNIT, _FAINT if unsure else _TEXT)
+    _draw_footer(canvas, layout, result, hud)
+    return canvas
+
+
+def _panel_labels(estimate: Estimate | None) -> tuple[str, ...]:
+    if estimate is not None and estimate.emotions is None and estimate.scores is not None:
+        return tuple(estimate.scores)[:_N_LABELS]
+    return EMOTIONS
+
+
+def _shown_values(estimate: Estimate | None) -> Mapping[str, float]:
+    if estimate is None:
+        return {}
+    return estimate.emotions if estimate.emotions is not None else estimate.scores or {}
+
+
+@lru_cache(maxsize=16)
+def _template(layout: PanelLayout, labels: tuple[str, ...], au_quantity: str | None, low_confidence: frozenset[str]) -> Pixels:
+    width, height = layout.size_wh_px
+    canvas = np.empty((height, width, 3), np.uint8)
+    canvas[:] = _GROUND
+    cap, margin = layout.cap_px, layout.margin_px
+    for index, label in enumerate(labels):
+        bar = layout.label_bar(index)
+        _fill(canvas, bar, _TRACK)
+        text = fit_text(label, cap, bar[0] - layout.left_px - margin)
+        paste(canvas, text_tile(text, cap, _FAINT if label in low_confidence else _QUIET, _GROUND), layout.left_px + margin, _text_top(bar, cap))
+    first = layout.unit_bar(0)
+    heading_top = first[1] - round(layout.row_px * 0.95)
+    small = max(7, cap - 1)
+    paste(canvas, text_tile("action units" + (f", {au_quantity}" if au_quantity else ""), small, _FAINT, _GROUND), layout.left_px + margin, heading_top)
+    column_px = layout.unit_bar(len(ACTION_UNITS) - 1)[0] - first[0]
+    for index, name in enumerate(ACTION_UNITS):
+        bar = layout.unit_bar(index)
+        _fill(canvas, bar, _TRACK)
+        left = layout.left_px + margin + (column_px if bar[0] != first[0] else 0)
+        paste(canvas, text_tile(name, cap, _FAINT if name in low_confidence else _QUIET, _GROUND), left, _text_top(bar, cap))
+    canvas.flags.writeable = False
+    return canvas
+
+
+def _draw_heading(canvas: Pixels, layout: PanelLayout, result: FrameResult, primary: FaceResult | None) -> None:
+    left, cap = layout.left_px + layout.margin_px, round(layout.row_px * 0.8)
+    room_px = layout.size_wh_px[0] - layout.margin_px - left
+    top = round(layout.row_px * 0.75)
+    if primary is None:
+        title = {"no_face": "no face", "stale": "too old", "ok": "no primary face"}[result.status]
+        paste(canvas, text_tile(fit_text(title, cap, room_px), cap, _QUIET, _GROUND), left, top)
+        return
+    values = _shown_values(primary.estimate)
+    if not values:
+        title = {"ok": "face", "low_quality": "low quality", "warming_up": "warming up"}[primary.status]
+        paste(canvas, text_tile(title, cap, _QUIET, _GROUND), left, top)
+        if primary.reasons:
+            reasons = fit_text(", ".join(primary.reasons), layout.cap_px, room_px)
+            paste(canvas, text_tile(reasons, layout.cap_px, _STRONGEST, _GROUND), left, top + round(layout.row_px * 1.25))
+        return
+    strongest = top_label(values)
+    share = f"{values[strongest]:.0%}"
+    paste(canvas, text_tile(fit_text(strongest, cap, room_px - text_width_px(share, cap)), cap, _TEXT, _GROUND), left, top)
+    _paste_right(canvas, share, cap, _STRONGEST, layout.size_wh_px[0] - layout.margin_px, top)
+
+
+def _draw_value(canvas: Pixels, bar: tuple[int, int, int, int], layout: PanelLayout, value: float | None, color: Color, text: Color) -> None:
+    left, top, right, bottom = bar
+    label = "–"
+    if value is not None:
+        _fill(canvas, (left, top, left + round((right - left) * min(max(value, 0.0), 1.0)), bottom), color)
+        label = f"{value:.2f}"
+    _paste_right(canvas, label, layout.cap_px, text if value is not None else _FAINT, right + round(layout.row_px * 1.75), _text_top(bar, layout.cap_px))
+
+
+def _draw_footer(canvas: Pixels, layout: PanelLayout, result: FrameResult, hud: Hud) -> None:
+    cap = max(7, layout.cap_px - 1)
+    top = layout.size_wh_px[1] - layout.margin_px - cap
+    minutes, seconds = divmod(result.t_media_ns / 1e9, 60)
+    left_text = f"{int(minutes)}:{seconds:04.1f}" if result.age_ms is None else f"age {result.age_ms:.0f} ms"
+    paste(canvas, text_tile(left_text, cap, _QUIET, _GROUND), layout.left_px + layout.margin_px, top)
+    right_text = "" if hud.fps is None else f"{hud.fps:.0f} fps"
+    if len(result.faces) > 1:
+        right_text = f"{len(result.faces)} faces   {right_text}".rstrip()
+    if right_text:
+        _paste_right(canvas, right_text, cap, _QUIET, layout.size_wh_px[0] - layout.margin_px, top)
+
+
+def _draw_face(picture: Pixels, face: FaceResult, layout: PanelLayout) -> None:
+    color = _FAINT if face.status != "ok" else _STRONGEST if face.primary else _TEXT
+    left, top, right, bottom = (round(edge) for edge in face.box_ltrb_px)
+    line = max(1, round(layout.row_px / 14))
+    cv2.rectangle(picture, (left, top), (right, bottom), _GROUND, line + 2, cv2.LINE_AA)  # a dark seam keeps the line visible on bright skin
+    cv2.rectangle(picture, (left, top), (right, bottom), color, line, cv2.LINE_AA)
+    values = _shown_values(face.estimate)
+    words = [f"#{face.track}"]
+    if values:
+        strongest = top_label(values)
+        words.append(f"{strongest} {values[strongest]:.0%}")
+    elif face.status != "ok":
+        words.append(", ".join(face.reasons) or face.status.replace("_", " "))
+    cap = layout.cap_px
+    pad = max(2, cap // 3)
+    tile = text_tile(fit_text("  ".join(words), cap, picture.shape[1] - 2 * pad), cap, color if face.status == "ok" else _QUIET, _GROUND)
+    strip_px = tile.shape[0] + 2 * pad
+    y = top - strip_px if top >= strip_px else min(max(bottom, 0), picture.shape[0] - strip_px)
+    x = min(max(left, 0), max(0, picture.shape[1] - tile.shape[1] - 2 * pad))
+    _fill(picture, (x, max(y, 0), min(x + tile.shape[1] + 2 * pad, picture.shape[1]), max(y, 0) + strip_px), _GROUND)
+    paste(picture, tile, x + pad, max(y, 0) + pad)
+
+
+def _paste_right(canvas: Pixels, text: str, cap_px: int, color: Color, right: int, top: int) -> None:
+    tile = text_tile(text, cap_px, color, _GROUND)
+    paste(canvas, tile, right - tile.shape[1], top)
+
+
+def _text_top(bar: tuple[int, int, int, int], cap_px: int) -> int:
+    return (bar[1] + bar[3] - cap_px) // 2 - 1
+
+
+def _fill(canvas: Pixels, ltrb: tuple[int, int, int, int], color: Color) -> None:
+    left, top, right, bottom = ltrb
+    canvas[top:bottom, left:right] = color
