@@ -29,6 +29,9 @@ def cut(rgb: Pixels, frame_from_crop: Affine, size_wh_px: tuple[int, int]) -> Pi
     Returns:
         uint8[height, width, 3], a new array.
     """
+    # Coordinates are continuous (a pixel's centre is at one half); OpenCV counts centres as whole numbers.
+    centers = frame_from_crop[:, :2] @ (0.5, 0.5) + frame_from_crop[:, 2] - 0.5
+    frame_from_crop = np.column_stack([frame_from_crop[:, :2], centers])
     scale = float(np.hypot(frame_from_crop[0, 0], frame_from_crop[1, 0]))
     if scale >= _SHRINK_FROM:
         rgb, frame_from_crop = _shrunk(rgb, frame_from_crop, size_wh_px, int(scale))
@@ -39,8 +42,8 @@ def _shrunk(rgb: Pixels, frame_from_crop: Affine, size_wh_px: tuple[int, int], f
     """Average `factor` x `factor` blocks of the part of the frame under the crop."""
     height, width = rgb.shape[:2]
     corners = np.array([[0.0, 0.0, 1.0], [size_wh_px[0], 0.0, 1.0], [0.0, size_wh_px[1], 1.0], [*size_wh_px, 1.0]]) @ frame_from_crop.T
-    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, (width - 1, height - 1)).tolist()
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, (left + 1, top + 1), (width, height)).tolist()
+    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - factor, 0, (width - 1, height - 1)).tolist()
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + factor, (left + 1, top + 1), (width, height)).tolist()
     columns, rows = max(1, -(-(right - left) // factor)), max(1, -(-(bottom - top) // factor))
     small = np.asarray(cv2.resize(rgb[top:bottom, left:right], (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     factor_x, factor_y = (right - left) / columns, (bottom - top) / rows

@@ -56,7 +56,8 @@ def frame_from_crop(face: Face, region: BoxRegion | EyesRegion, size_wh_px: tupl
         size_wh_px: Width and height of the crop.
 
     Returns:
-        float64[2, 3]: rotation and one scale (never a stretch), so that angles in the crop are angles in the frame.
+        float64[2, 3]: rotation and one scale (never a stretch), so that angles in the crop are angles in the frame. Coordinates are continuous: the first
+        pixel reaches from 0 to 1.
     """
     width, height = size_wh_px
     (left_x, left_y), (right_x, right_y) = face.eyes_px.tolist()

@@ -23,7 +23,7 @@ Activation = Literal["none", "sigmoid", "softmax"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Unknown keys are errors: a misspelt key must not silently mean its default."""
 
 
