@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import crop, quality
+from edge.activation import activated
 from edge.clock import StageTimes
 from edge.engine.engine import Engine
 from edge.errors import PackageError, PackageRefused
@@ -174,25 +175,6 @@ def _log_odds(probability: Values) -> Values:
     # float32 sigmoids reach 0 exactly; the limit is far below any activation that a table names.
     bounded = np.clip(probability, 1e-12, 1 - 1e-12)
     return np.asarray(np.log(bounded / (1 - bounded)), dtype=np.float64)
-
-
-def activated(rows: Tensor, activation: str) -> Values:
-    """Apply a package's activation.
-
-    Args:
-        rows: float32[N, K] as the network gave them.
-        activation: `none`, `sigmoid` or `softmax` (over each row).
-
-    Returns:
-        float64[N, K], a new array.
-    """
-    values = rows.astype(np.float64)
-    if activation == "sigmoid":
-        return np.asarray(1 / (1 + np.exp(-np.clip(values, -100, 100))), dtype=np.float64)
-    if activation == "softmax":
-        values = np.exp(values - values.max(axis=1, keepdims=True))
-        return np.asarray(values / values.sum(axis=1, keepdims=True), dtype=np.float64)
-    return values
 
 
 def _place(reading: Reading, stage: str, output: Landmarks, row: Tensor, frame_from_crop: NDArray[np.float64]) -> None:

@@ -23,6 +23,12 @@ from edge.track import Track, Tracker
 # While every face is being followed, one view of the picture is searched for newcomers this often (media time); a face lost, or none at all, and the whole
 # picture is searched at once.
 _LOOK_EVERY_NS = 200_000_000
+# A detector takes skin-coloured lettering for a face now and then, and a mesh fits itself to anything; but on what is no face its second fit, in the crop
+# that its first one defines, is unsure or lies elsewhere. A face is let in on two readings, and stays while the package's own limit is met.
+# Source: measured with MediaPipe's networks on three clips and two photographs. 112 faces: presence 0.985 and more, the eyes move by at most 0.02 of their
+# distance. 104 false detections: none passes. 70 small, blurred or doubly found faces: 84 % pass, as many as pass the presence limits alone.
+_ADMIT_PRESENCE = 0.9
+_ADMIT_EYE_SHIFT = 0.07
 
 
 class Analyzer:
@@ -124,21 +130,26 @@ class Analyzer:
         for track in tracks:
             if id(track) not in kept:
                 tracker.lose(track, t_ns)
-        seen += self._admit(readings[len(followed) :], t_ns)
+        seen += self._admit(frame, readings[len(followed) :], times)
 
         if len(seen) < len(tracks) and not everywhere:
             # A face was lost in this very frame: search for it now, so that a quick move costs no frame.
             again = tracker.unexplained(self._detect(frame, times, all_views=True))
-            seen += self._admit(self._networks.read(frame.pixels, again, times), t_ns)
+            seen += self._admit(frame, self._networks.read(frame.pixels, again, times), times)
         return seen
 
-    def _admit(self, readings: Sequence[Reading], t_media_ns: int) -> list[tuple[Track, Reading]]:
-        """Give tracks to the newcomers that the networks confirm."""
+    def _admit(self, frame: Frame, newcomers: Sequence[Reading], times: StageTimes) -> list[tuple[Track, Reading]]:
+        """Give tracks to the newcomers that the networks confirm: landmarks that are found again, in the same place, in the crop that they define."""
+        readings = [reading for reading in newcomers if self._counts(reading)]
+        if self._networks.follows:
+            readings = [reading for reading in readings if reading.presence >= _ADMIT_PRESENCE]
+            again = self._networks.read(frame.pixels, [reading.face for reading in readings], times)
+            readings = [second for first, second in zip(readings, again, strict=True) if self._counts(second) and _agree(first, second)]
         admitted = []
         for reading in readings:
-            if self._counts(reading) and self._tracker.unexplained([reading.face]):
-                track = self._tracker.start(reading.face, t_media_ns)
-                self._tracker.update(track, reading.face, t_media_ns)
+            if self._tracker.unexplained([reading.face]):
+                track = self._tracker.start(reading.face, frame.t_media_ns)
+                self._tracker.update(track, reading.face, frame.t_media_ns)
                 admitted.append((track, reading))
         return admitted
 
@@ -174,6 +185,12 @@ class Analyzer:
             raw=raw,
             primary=primary,
         )
+
+
+def _agree(first: Reading, second: Reading) -> bool:
+    """Whether the second reading is sure, and puts the eyes where the first one did."""
+    shift_px = float(np.linalg.norm(first.face.eyes_px - second.face.eyes_px, axis=1).mean())
+    return second.presence >= _ADMIT_PRESENCE and shift_px <= _ADMIT_EYE_SHIFT * first.face.eye_distance_px
 
 
 def _inside(pixels: Pixels, roi: tuple[int, int, int, int] | None) -> Pixels:

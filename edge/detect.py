@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import crop
+from edge.activation import activated
 from edge.clock import StageTimes
 from edge.engine.engine import Engine
 from edge.errors import PackageError
@@ -25,8 +26,6 @@ from edge.package import Boxes, FrameInput, Package, Stage
 
 # Neighbouring tiles share at least this part of their side; a face that is cut by both is large enough for the whole-frame view.
 _TILE_OVERLAP = 0.2
-# Logits beyond this are certain; the limit keeps exp() from overflowing. Source: MediaPipe's TensorsToDetectionsCalculator, score_clipping_thresh.
-_LOGIT_LIMIT = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +103,10 @@ class _Network:
         faces: list[Face] = []
         for rows, logits, view, back in zip(outputs[self.boxes.tensor], outputs[self.boxes.score_tensor], views, maps, strict=True):
             frame_from_input = back + np.array([[0.0, 0.0, view.left_px], [0.0, 0.0, view.top_px]])
-            faces += self._decode(rows, logits.reshape(-1), frame_from_input)
+            faces += self._decode(rows, activated(logits.reshape(1, -1), "sigmoid")[0], frame_from_input)
         return faces
 
-    def _decode(self, rows: NDArray[np.float32], logits: NDArray[np.float32], frame_from_input: Affine) -> list[Face]:
-        scores = 1 / (1 + np.exp(-np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT)))
+    def _decode(self, rows: NDArray[np.float32], scores: NDArray[np.float64], frame_from_input: Affine) -> list[Face]:
         (hits,) = np.nonzero(scores >= self.boxes.min_score)
         if not len(hits):
             return []

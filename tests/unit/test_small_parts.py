@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.affect import activated
+from edge.activation import activated
 from edge.detect import anchor_centers, without_doubles
 from edge.face import Face
 from edge.package import Quality
