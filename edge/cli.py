@@ -115,7 +115,10 @@ class _Run:
             stack.enter_context(closing(open_output(dest, header=header, csv_style=config.csv_style, raw=config.raw, input_path=input_path)))
             for dest in config.output
         ]
-        viewer = stack.enter_context(closing(open_viewer(config, pipeline))) if config.display != "none" or config.annotate else None
+        viewer = open_viewer(display=config.display, annotate=config.annotate, package=analyzer.package, input_path=input_path)
+        if viewer is not None:
+            stack.enter_context(closing(viewer))
+            self._say(f"view     {viewer.description}")
         status = stack.enter_context(closing(StatusLine(sys.stderr, duration_ns=source.duration_ns, quiet=self._quiet)))
         if self._interrupted:
             return
@@ -126,6 +129,8 @@ class _Run:
                 pipeline.stop()
             self._summary.add(result)
             status.update(result)
+        if viewer is not None and viewer.n_skipped:
+            self._summary.note(f"{viewer.n_skipped} frames were not drawn: drawing is slower than the source, and results come first")
 
     def _check_destinations(self) -> None:
         from edge.output.destination import check_destination
@@ -223,3 +228,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _four_ints(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,22 +49,18 @@ _LIBRARIES = (
     ("tensorrt", ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), False),
 )
 
-# GStreamer element, what it is for, the Debian package that has it; those that every source needs come first.
-_NEEDED_ELEMENTS = (
-    ("appsink", "every source", "gstreamer1.0-plugins-base"),
-    ("videoconvert", "every source", "gstreamer1.0-plugins-base"),
-    ("decodebin", "files", "gstreamer1.0-plugins-base"),
-)
+# GStreamer element and what it is for.
+_NEEDED_ELEMENTS = (("appsink", "every source"), ("videoconvert", "every source"), ("decodebin", "files"))
 _OPTIONAL_ELEMENTS = (
-    ("qtdemux", "MP4 and MOV files", "gstreamer1.0-plugins-good"),
-    ("v4l2src", "cameras", "gstreamer1.0-plugins-good"),
-    ("jpegdec", "MJPEG cameras and pictures", "gstreamer1.0-plugins-good"),
-    ("rtspsrc", "RTSP", "gstreamer1.0-plugins-good"),
-    ("h264parse", "H.264", "gstreamer1.0-plugins-bad"),
-    ("avdec_h264", "H.264 on the CPU", "gstreamer1.0-libav"),
-    ("avdec_h265", "H.265 on the CPU", "gstreamer1.0-libav"),
-    ("x264enc", "--annotate", "gstreamer1.0-plugins-ugly"),
-    ("ximagesink", "--display window", "gstreamer1.0-x"),
+    ("qtdemux", "MP4 and MOV files"),
+    ("v4l2src", "cameras"),
+    ("jpegdec", "MJPEG cameras and pictures"),
+    ("rtspsrc", "RTSP"),
+    ("h264parse", "H.264"),
+    ("avdec_h264", "H.264 on the CPU"),
+    ("avdec_h265", "H.265 on the CPU"),
+    ("x264enc", "--annotate"),
+    ("ximagesink", "--display window"),
 )
 _JETSON_ELEMENTS = ("nvv4l2decoder", "nvvidconv", "nvarguscamerasrc", "nvjpegdec", "nvv4l2h264enc", "nv3dsink")
 
@@ -213,19 +209,20 @@ def libraries() -> Iterator[Check]:
 def gstreamer() -> Iterator[Check]:
     """GStreamer and the elements that sources and displays are built from."""
     try:
-        from edge.gst import has_element, load_gst
+        from edge.gst import has_element, load_gst, missing_element
 
         version = load_gst().Gst.version_string()
     except ImportError as error:
         yield Check("gstreamer", "missing", _one_line(error), _hint(error, "make setup installs GStreamer and compiles PyGObject"), MissingDependency.exit_code)
         return
     yield Check("gstreamer", "ok", version)
-    for elements, state, exit_code in ((_NEEDED_ELEMENTS, "missing", MissingDependency.exit_code), (_OPTIONAL_ELEMENTS, "warn", 0)):
-        for name, use, package in elements:
-            if not has_element(name):
-                yield Check("element", "missing" if state == "missing" else "warn", f"no {name}, for {use}", f"sudo apt-get install {package}", exit_code)
-    present = [name for name, *_ in (*_NEEDED_ELEMENTS, *_OPTIONAL_ELEMENTS) if has_element(name)]
-    yield Check("elements", "ok", ", ".join(present))
+    for name, use in _NEEDED_ELEMENTS:
+        if not has_element(name):
+            yield Check("element", "missing", f"no {name}, for {use}", missing_element(name, why=use).hint, MissingDependency.exit_code)
+    for name, use in _OPTIONAL_ELEMENTS:
+        if not has_element(name):
+            yield Check("element", "warn", f"no {name}, for {use}", missing_element(name, why=use).hint)
+    yield Check("elements", "ok", ", ".join(name for name, _ in (*_NEEDED_ELEMENTS, *_OPTIONAL_ELEMENTS) if has_element(name)))
     hardware = [name for name in _JETSON_ELEMENTS if has_element(name)]
     yield Check("hardware", "ok", ", ".join(hardware) or "none of NVIDIA's elements: pictures are decoded on the CPU")
 
@@ -248,7 +245,7 @@ def cameras() -> Iterator[Check]:
             yield Check("camera", "warn", f"{camera.path}: {camera.name}, not readable by this user", "sudo usermod -aG video $USER, then log in again")
 
 
-def display(environment: os._Environ[str] | dict[str, str], root: Path = _ROOT) -> Check:
+def display(environment: Mapping[str, str], root: Path = _ROOT) -> Check:
     """Where `--display window` would draw."""
     servers = [f"{name}={environment[name]}" for name in ("WAYLAND_DISPLAY", "DISPLAY") if environment.get(name)]
     screens = sorted(f"/dev/{path.relative_to(root / 'dev')}" for pattern in ("dri/card*", "fb[0-9]*") for path in (root / "dev").glob(pattern))
@@ -300,7 +297,8 @@ def memory(root: Path = _ROOT) -> Check:
 
 def disk() -> Check:
     """Space where this user's models and caches go."""
-    home = Path.home() if Path.home().exists() else _ROOT
+    # Unlike Path.home(), expanduser() bears a service without HOME.
+    home = next(folder for folder in (Path(os.path.expanduser("~")).absolute(), _ROOT) if folder.exists())
     free = shutil.disk_usage(home).free
     if free < _LEAST_DISK_BYTES:
         return Check("disk", "warn", f"{free / _GIB:.2f} GiB free in {home}", "models, clips and their downloads take about 1 GiB")

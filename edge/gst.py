@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge.errors import CaptureError, EdgeError, MissingDependency, SourceLost, SourceNotFound, UnsupportedFormat
 
-_PACKAGE_OF_TYPELIB = {"Gst": "gir1.2-gstreamer-1.0", "GstApp": "gir1.2-gst-plugins-base-1.0", "GstVideo": "gir1.2-gst-plugins-base-1.0"}
+_TYPELIB_PACKAGES = ("gir1.2-gstreamer-1.0", "gir1.2-gst-plugins-base-1.0")
 _ELEMENTS_OF_PACKAGE = {
     "libgstreamer1.0-0": ("filesrc", "queue", "capsfilter", "fakesink", "identity", "tee"),
     "gstreamer1.0-plugins-base": ("appsink", "appsrc", "videoconvert", "videoscale", "videorate", "decodebin", "videotestsrc", "textoverlay", "theoraenc"),
@@ -33,11 +33,12 @@ _ELEMENTS_OF_PACKAGE = {
 
 
 class GstModules(NamedTuple):
-    """The three namespaces, ready for use."""
+    """The three namespaces, ready for use, and what GStreamer complained about when it looked through its plugins."""
 
     Gst: Any
     GstApp: Any
     GstVideo: Any
+    complaints: tuple[str, ...]
 
 
 @functools.cache
@@ -45,27 +46,27 @@ def load_gst() -> GstModules:
     """Import and initialise GStreamer, once.
 
     Raises:
-        MissingDependency: PyGObject or a typelib is absent, or GStreamer does not start.
+        MissingDependency: PyGObject or a typelib is absent, or is of a version that this code cannot work with.
     """
     try:
         import gi
     except ImportError as error:
         raise MissingDependency(
-            f"capture and display need the Python module 'gi' (PyGObject), which cannot be imported: {error}", hint="make setup   or: pip install 'PyGObject<3.51'"
+            f"capture and display need the Python module 'gi' (PyGObject), which cannot be imported: {error}",
+            hint="make setup   or: pip install 'PyGObject<3.51'",
         ) from error
-    for namespace, package in _PACKAGE_OF_TYPELIB.items():
-        try:
+    try:
+        for namespace in ("Gst", "GstApp", "GstVideo"):
             gi.require_version(namespace, "1.0")
-        except ValueError as error:
-            raise MissingDependency(f"GStreamer's typelib {namespace}-1.0 is not installed: {error}", hint=_apt_line(package)) from error
+    except ValueError as error:
+        raise MissingDependency(f"a typelib of GStreamer is not installed: {error}", hint=_apt_line(*_TYPELIB_PACKAGES)) from error
     from gi.repository import Gst, GstApp, GstVideo
 
-    with _native_stderr() as written:
-        started, _ = Gst.init_check(None)
-    if not started:
-        raise MissingDependency(f"GStreamer does not start: {written() or 'no reason given'}", hint=_apt_line("gstreamer1.0-plugins-base"))
+    # The first start after an installation loads every plugin and prints a warning for each whose libraries are absent.
+    with _stderr_kept() as kept:
+        Gst.init(None)
     _check_pointers(Gst)
-    return GstModules(Gst, GstApp, GstVideo)
+    return GstModules(Gst, GstApp, GstVideo, tuple(re.findall(r"Failed to load plugin .*", kept.decode(errors="replace"))))
 
 
 def has_element(name: str) -> bool:
@@ -96,7 +97,8 @@ def missing_element(name: str, *, why: str) -> MissingDependency:
     """Return the error for an element that does not exist, with the Debian package that would bring it."""
     package = next((package for package, elements in _ELEMENTS_OF_PACKAGE.items() if name in elements), None)
     hint = _apt_line(package) if package else f"find the package that holds it: apt-cache search gstreamer1.0   then check: gst-inspect-1.0 {name}"
-    return MissingDependency(f"{why} needs the GStreamer element '{name}', which is not installed", hint=hint)
+    complaints = "".join(f"\n  GStreamer said: {complaint}" for complaint in load_gst().complaints)
+    return MissingDependency(f"{why} needs the GStreamer element '{name}', which is not installed{complaints}", hint=hint)
 
 
 def parse_pipeline(text: str, *, where: str) -> Any:
@@ -115,9 +117,7 @@ def parse_pipeline(text: str, *, where: str) -> Any:
         if error.matches(gst.ParseError.quark(), gst.ParseError.NO_SUCH_ELEMENT):
             name = re.search(r'"([^"]+)"', error.message)
             raise missing_element(name.group(1) if name else error.message, why=where) from error
-        raise CaptureError(
-            f"{where}: GStreamer cannot build the pipeline: {error.message}\n  {text}", hint="try it with gst-launch-1.0; it must end in raw video, without a sink"
-        ) from error
+        raise CaptureError(f"{where}: GStreamer cannot build the pipeline: {error.message}\n  {text}", hint="try it with gst-launch-1.0") from error
 
 
 def error_from(message: Any, *, where: str, lost: bool) -> EdgeError:
@@ -130,20 +130,107 @@ def error_from(message: Any, *, where: str, lost: bool) -> EdgeError:
     """
     gst = load_gst().Gst
     error, debug = message.parse_error()
-    cause = _cause(error.message, debug or "")
     resource, stream, core = gst.ResourceError, gst.StreamError, gst.CoreError
-    if error.matches(core.quark(), core.MISSING_PLUGIN) or error.matches(stream.quark(), stream.CODEC_NOT_FOUND):
-        return _missing_decoder(debug or error.message, where)
-    if error.matches(resource.quark(), resource.NOT_AUTHORIZED):
+    detail = " ".join((debug or "").splitlines()[1:])
+    cause = f"{error.message.rstrip('.')}: {detail}" if detail else error.message
+
+    def one_of(kind: Any, *codes: Any) -> bool:
+        return any(error.matches(kind.quark(), code) for code in codes)
+
+    if one_of(core, core.MISSING_PLUGIN) or one_of(stream, stream.CODEC_NOT_FOUND):
+        return _no_decoder(debug or error.message, where)
+    if one_of(resource, resource.NOT_AUTHORIZED):
         return CaptureError(f"not allowed to read {where}: {cause}", hint="check user name, password and permissions")
-    if error.matches(resource.quark(), resource.BUSY):
-        return CaptureError(f"{where} is in use by another program: {cause}", hint="close it; fuser -v /dev/video* shows who holds a camera")
+    if one_of(resource, resource.BUSY):
+        return CaptureError(f"{where} is in use by another program: {cause}", hint="close that program; `fuser -v /dev/video*` shows who holds a camera")
     if lost:
-        return SourceLost(f"{where} failed after it had delivered frames: {cause}")
-    if any(error.matches(resource.quark(), code) for code in (resource.NOT_FOUND, resource.OPEN_READ, resource.OPEN_READ_WRITE)):
+        return SourceLost(f"{where} failed after it had delivered frames: {cause}", hint="check the cable, the network or the file")
+    if one_of(resource, resource.NOT_FOUND, resource.OPEN_READ, resource.OPEN_READ_WRITE):
         return SourceNotFound(f"cannot open {where}: {cause}", hint="check the name or address, and that the device or server is there")
-    if error.domain == gst.error_get_domain(stream) if hasattr(gst, "error_get_domain") else error.domain == "gst-stream-error-quark":
-        return UnsupportedFormat(f"cannot read {where} as video: {cause}", hint="gst-discoverer-1.0 shows what the file holds, or whether it is damaged")
-    if error.matches(core.quark(), core.NEGOTIATION):
-        return UnsupportedFormat(f"{where} does not give raw video that can be converted: {cause}")
-    return CaptureError(f"cannot read {where}: {cause}")
+    if one_of(core, core.NEGOTIATION) or error.domain == "gst-stream-error-quark":
+        return UnsupportedFormat(f"cannot read {where} as video: {cause}", hint="`gst-discoverer-1.0 FILE` shows what a file holds, or that it is damaged")
+    return CaptureError(f"cannot read {where}: {cause}", hint="GST_DEBUG=3 says more")
+
+
+def _no_decoder(debug: str, where: str) -> EdgeError:
+    missing = re.findall(r"Missing \w+: (.+?) \((\w+)/", debug)
+    # `decodebin`, told to expose video alone, reports the sound of a file without pictures as a missing decoder.
+    if missing and all(kind == "audio" for _, kind in missing):
+        return UnsupportedFormat(f"{where} holds no video, only sound ({', '.join(name for name, _ in missing)})")
+    names = ", ".join(name for name, _ in missing) or debug.splitlines()[-1]
+    return MissingDependency(
+        f"{where} needs a GStreamer decoder that is not installed: {names}",
+        hint=_apt_line("gstreamer1.0-libav", "gstreamer1.0-plugins-bad", "gstreamer1.0-plugins-ugly"),
+    )
+
+
+class _MapInfo(ctypes.Structure):
+    # Source: GstMapInfo in gst/gstmemory.h, unchanged since GStreamer 1.0.
+    _fields_ = [
+        ("memory", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+        ("size", ctypes.c_size_t),
+        ("maxsize", ctypes.c_size_t),
+        ("user_data", ctypes.c_void_p * 4),
+        ("reserved", ctypes.c_void_p * 4),
+    ]
+
+
+@functools.cache
+def _library() -> Any:
+    library = ctypes.CDLL("libgstreamer-1.0.so.0")
+    library.gst_buffer_map.argtypes = [ctypes.c_void_p, ctypes.POINTER(_MapInfo), ctypes.c_int]
+    library.gst_buffer_unmap.argtypes = [ctypes.c_void_p, ctypes.POINTER(_MapInfo)]
+    library.gst_buffer_unmap.restype = None
+    return library
+
+
+@contextlib.contextmanager
+def mapped_bytes(buffer: Any) -> Iterator[NDArray[np.uint8]]:
+    """Lend the memory of a Gst.Buffer: uint8[N], without a copy, valid inside the `with` block only.
+
+    `Gst.Buffer.map` cannot be used: its `data` is a copy in plain PyGObject and a view only where python3-gst-1.0 is installed.
+
+    Raises:
+        CaptureError: The memory cannot be mapped, as that of a GPU.
+    """
+    library, info = _library(), _MapInfo()
+    pointer = hash(buffer)
+    if not library.gst_buffer_map(pointer, ctypes.byref(info), int(load_gst().Gst.MapFlags.READ)):
+        raise CaptureError("a frame's memory cannot be read", hint="end the pipeline with an element that brings frames to system memory, such as nvvidconv")
+    try:
+        yield np.frombuffer((ctypes.c_uint8 * info.size).from_address(info.data), np.uint8)
+    finally:
+        library.gst_buffer_unmap(pointer, ctypes.byref(info))
+
+
+def _check_pointers(gst: Any) -> None:
+    """Check, once, that PyGObject's hash of a buffer is its address: a wrong one would crash the process later."""
+    buffer = gst.Buffer.new_allocate(None, 1, None)
+    if f"{hash(buffer):#x})" not in repr(buffer):
+        raise MissingDependency(f"this PyGObject does not tell where a buffer lies: {buffer!r}", hint="pip install 'PyGObject<3.51'")
+
+
+@contextlib.contextmanager
+def _stderr_kept() -> Iterator[bytearray]:
+    """Keep what native code writes to stderr, child processes included, in the array that is yielded; GST_DEBUG lets it through."""
+    kept = bytearray()
+    if os.environ.get("GST_DEBUG"):
+        yield kept
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield kept
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            file.seek(0)
+            kept += file.read()
+
+
+def _apt_line(*packages: str) -> str:
+    return f"sudo apt-get install {' '.join(packages)}   (in a checkout: make setup)"

@@ -73,7 +73,7 @@ class CsvTable:
         self._writer = csv.DictWriter(self._text, columns, restval="", lineterminator="")
         self._lines = LineFile(dest, input_path=input_path)
         self._writer.writeheader()
-        self._flush_line()
+        self._lines.write_first_line(self._take_line())
 
     def write(self, result: FrameResult) -> None:
         """Write a row for each face, or one row where there is none.
@@ -83,7 +83,7 @@ class CsvTable:
         """
         for face in result.faces or (None,):
             self._writer.writerow({name: value for name, value in self._row(result, face).items() if value is not None})
-            self._flush_line()
+            self._lines.write_line(self._take_line())
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed.
@@ -93,11 +93,11 @@ class CsvTable:
         """
         self._lines.close()
 
-    def _flush_line(self) -> None:
+    def _take_line(self) -> bytes:
         line = self._text.getvalue()
         self._text.seek(0)
         self._text.truncate()
-        self._lines.write_line(line.encode())
+        return line.encode()
 
 
 def _layout(style: CsvStyle, header: Header, *, raw: bool) -> tuple[list[str], Callable[[FrameResult, FaceResult | None], Row]]:

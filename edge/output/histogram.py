@@ -54,6 +54,6 @@ class DurationHistogram:
         for index, count in enumerate(self._counts):
             seen += count
             if seen >= rank:
-                middle_ms = _MIN_MS * _GROWTH ** (index + 0.5)
+                middle_ms = _MIN_MS * math.pow(_GROWTH, index + 0.5)
                 return min(max(middle_ms, self._min_ms), self._max_ms)
         raise AssertionError("the counts add up to less than their number")

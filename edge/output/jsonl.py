@@ -29,7 +29,7 @@ class JsonLines:
         self._encoder = msgspec.json.Encoder()
         self._raw = raw
         self._lines = LineFile(dest, input_path=input_path)
-        self._lines.write_line(self._encoder.encode(header.record()))
+        self._lines.write_first_line(self._encoder.encode(header.record()))
 
     def write(self, result: FrameResult) -> None:
         """Write one record.

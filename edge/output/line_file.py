@@ -14,7 +14,8 @@ from edge.output.destination import check_destination
 class LineFile:
     """Lines out, each in one write to the operating system: `tail -f` sees them at once, and a crash of ours loses none that was written.
 
-    An unbuffered descriptor also means that nothing is left to be flushed when the reader of a pipe has gone, so the interpreter has nothing to complain of at its end.
+    An unbuffered descriptor also means that nothing is left to be flushed when the reader of a pipe has gone, so that the interpreter has no complaint at its
+    end.
 
     Args:
         dest: `-` for the standard output, else a path; an existing file is overwritten.
@@ -36,6 +37,21 @@ class LineFile:
             self._file = io.FileIO(dest, "w")
         except OSError as error:
             raise ConfigError(f"--output: {dest} cannot be written ({error.strerror})", hint="choose another place") from error
+
+    def write_first_line(self, line: bytes) -> None:
+        """Write one line, and close the file where that fails: its owner is still being made, and nobody else could.
+
+        Args:
+            line: Without its newline.
+
+        Raises:
+            OutputError: The disk is full, or the reader has gone.
+        """
+        try:
+            self.write_line(line)
+        except OutputError:
+            self.close()
+            raise
 
     def write_line(self, line: bytes) -> None:
         """Write one line.

@@ -125,12 +125,14 @@ def closing_table(report: Mapping[str, Any]) -> str:
 
 
 def _times(report: Mapping[str, Any]) -> list[str]:
-    rows = {stage: values for stage, values in report["stage_ms"].items()}
+    rows = dict(report["stage_ms"])
     if report["age_ms"] is not None:
         rows["age"] = report["age_ms"]
     if not rows:
         return []
-    return ["", f"{'ms':<12}{'p50':>8}{'p95':>8}{'p99':>8}"] + [f"{name:<12}{row['p50']:>8.2f}{row['p95']:>8.2f}{row['p99']:>8.2f}" for name, row in rows.items()]
+    return ["", f"{'ms':<12}{'p50':>8}{'p95':>8}{'p99':>8}"] + [
+        f"{name:<12}{row['p50']:>8.2f}{row['p95']:>8.2f}{row['p99']:>8.2f}" for name, row in rows.items()
+    ]
 
 
 def _bar(value: float) -> str:

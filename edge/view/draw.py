@@ -25,10 +25,10 @@ _OTHER: Color = (112, 124, 142)
 _UNIT: Color = (86, 190, 180)
 _UNSURE: Color = (52, 92, 90)
 
-_ROWS = 20.0  # rows of text that a panel's height is divided into
-_PANEL_ROWS = 14.5  # its width, in heights of a row
-_MIN_ROW_PX = 12.0
-_MAX_ROW_PX = 36.0
+_ROWS = 21.8  # rows of text that a panel's height is divided into
+_PANEL_ROWS = 15.5  # its width, in heights of a row
+_MIN_PANEL_PX = 196
+_MAX_ROW_PX = 40.0
 _MIN_HEIGHT_PX = 240  # less than that, and the panel's letters could not be read
 _N_LABELS = 7
 _WIDTH_STEP_PX = 8  # encoders and converters are at their best with widths of whole macroblock halves
@@ -66,27 +66,36 @@ class PanelLayout:
     @property
     def cap_px(self) -> int:
         """Height of a capital letter."""
-        return max(7, round(self.row_px * 0.47))
+        return max(7, round(self.row_px * 0.5))
 
     @property
     def margin_px(self) -> int:
         """Space at the panel's edges."""
         return round(self.row_px * 0.8)
 
+    @property
+    def value_px(self) -> int:
+        """Room of a value, with the gap before it."""
+        return text_width_px("0.00", self.cap_px) + self._gap_px
+
     def label_bar(self, index: int) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of the track of the emotion with this index."""
-        top = self._row_top(2.9 + index)
-        left = self.left_px + self.margin_px + round(self.row_px * 4.5)
-        return left, top, self.size_wh_px[0] - self.margin_px - round(self.row_px * 1.75), top + self._bar_px
+        top = self._row_top(3.2 + index)
+        left = self.left_px + self.margin_px + text_width_px("disgusted", self.cap_px) + self._gap_px
+        return left, top, self.size_wh_px[0] - self.margin_px - self.value_px, top + self._bar_px
 
     def unit_bar(self, index: int) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of the track of the action unit with this index; they stand in two columns."""
         column, row = divmod(index, (len(ACTION_UNITS) + 1) // 2)
-        top = self._row_top(11.1 + row * 0.97)
-        gap = round(self.row_px * 0.7)
-        width = (self.size_wh_px[0] - self.left_px - 2 * self.margin_px - gap) // 2
-        start = self.left_px + self.margin_px + column * (width + gap)
-        return start + round(self.row_px * 1.95), top, start + width - round(self.row_px * 1.75), top + self._bar_px
+        top = self._row_top(11.8 + row)
+        between = 2 * self._gap_px
+        width = (self.size_wh_px[0] - self.left_px - 2 * self.margin_px - between) // 2
+        start = self.left_px + self.margin_px + column * (width + between)
+        return start + text_width_px("AU26", self.cap_px) + self._gap_px, top, start + width - self.value_px, top + self._bar_px
+
+    @property
+    def _gap_px(self) -> int:
+        return max(4, round(self.row_px * 0.4))
 
     @property
     def _bar_px(self) -> int:
@@ -105,8 +114,8 @@ def panel_layout(width_px: int, height_px: int) -> PanelLayout:
     """
     height = max(height_px, _MIN_HEIGHT_PX)
     height += height % 2
-    row_px = min(max(height / _ROWS, _MIN_ROW_PX), _MAX_ROW_PX)
-    width = width_px + round(_PANEL_ROWS * row_px)
+    row_px = min(height / _ROWS, _MAX_ROW_PX)
+    width = width_px + max(round(_PANEL_ROWS * row_px), _MIN_PANEL_PX)
     return PanelLayout(left_px=width_px, size_wh_px=(width + -width % _WIDTH_STEP_PX, height), row_px=row_px)
 
 
@@ -174,7 +183,7 @@ def _template(layout: PanelLayout, labels: tuple[str, ...], au_quantity: str | N
         text = fit_text(label, cap, bar[0] - layout.left_px - margin)
         paste(canvas, text_tile(text, cap, _FAINT if label in low_confidence else _QUIET, _GROUND), layout.left_px + margin, _text_top(bar, cap))
     first = layout.unit_bar(0)
-    heading_top = first[1] - round(layout.row_px * 0.95)
+    heading_top = first[1] - round(layout.row_px * 1.15)
     small = max(7, cap - 1)
     paste(canvas, text_tile("action units" + (f", {au_quantity}" if au_quantity else ""), small, _FAINT, _GROUND), layout.left_px + margin, heading_top)
     column_px = layout.unit_bar(len(ACTION_UNITS) - 1)[0] - first[0]
@@ -201,7 +210,7 @@ def _draw_heading(canvas: Pixels, layout: PanelLayout, result: FrameResult, prim
         paste(canvas, text_tile(title, cap, _QUIET, _GROUND), left, top)
         if primary.reasons:
             reasons = fit_text(", ".join(primary.reasons), layout.cap_px, room_px)
-            paste(canvas, text_tile(reasons, layout.cap_px, _STRONGEST, _GROUND), left, top + round(layout.row_px * 1.25))
+            paste(canvas, text_tile(reasons, layout.cap_px, _STRONGEST, _GROUND), left, top + round(layout.row_px * 1.35))
         return
     strongest = top_label(values)
     share = f"{values[strongest]:.0%}"
@@ -215,12 +224,12 @@ def _draw_value(canvas: Pixels, bar: tuple[int, int, int, int], layout: PanelLay
     if value is not None:
         _fill(canvas, (left, top, left + round((right - left) * min(max(value, 0.0), 1.0)), bottom), color)
         label = f"{value:.2f}"
-    _paste_right(canvas, label, layout.cap_px, text if value is not None else _FAINT, right + round(layout.row_px * 1.75), _text_top(bar, layout.cap_px))
+    _paste_right(canvas, label, layout.cap_px, text if value is not None else _FAINT, right + layout.value_px, _text_top(bar, layout.cap_px))
 
 
 def _draw_footer(canvas: Pixels, layout: PanelLayout, result: FrameResult, hud: Hud) -> None:
     cap = max(7, layout.cap_px - 1)
-    top = layout.size_wh_px[1] - layout.margin_px - cap
+    top = layout.size_wh_px[1] - layout.margin_px - cap + 1
     minutes, seconds = divmod(result.t_media_ns / 1e9, 60)
     left_text = f"{int(minutes)}:{seconds:04.1f}" if result.age_ms is None else f"age {result.age_ms:.0f} ms"
     paste(canvas, text_tile(left_text, cap, _QUIET, _GROUND), layout.left_px + layout.margin_px, top)

@@ -30,11 +30,11 @@ def text_tile(text: str, cap_px: int, color: Color, background: Color) -> Pixels
         background: RGB.
 
     Returns:
-        uint8[H, W, 3], RGB, read-only. Capitals fill its rows but for a quarter of `cap_px` below, for the tails of letters.
+        uint8[H, W, 3], RGB, read-only. Capitals stand on row `cap_px` and below them is room for the tails of letters.
     """
     share = (_mask(text, cap_px).astype(np.float32) / 255.0)[:, :, None]
     tile = np.asarray(background, np.float32) * (1 - share) + np.asarray(color, np.float32) * share
-    pixels = np.rint(tile).astype(np.uint8)
+    pixels: Pixels = np.rint(tile).astype(np.uint8)
     pixels.flags.writeable = False
     return pixels
 
@@ -77,14 +77,16 @@ def _mask(text: str, cap_px: int) -> NDArray[np.uint8]:
         (width, _), _ = cv2.getTextSize("0", _FONT, scale, thickness)
     else:
         (width, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)
+    width += thickness  # half a stroke at either end
     width += -width % _ENLARGED
-    tail = cap // 4 + -(cap // 4) % _ENLARGED
+    tail = cap // 2
+    tail += -tail % _ENLARGED
     large = np.zeros((cap + 2 * _ENLARGED + tail, max(width, _ENLARGED)), np.uint8)
     baseline = cap + _ENLARGED
     if text == _ABSENT:
         middle = baseline - cap // 2
         cv2.line(large, (thickness, middle), (width - thickness, middle), 255, thickness, cv2.LINE_AA)
     else:
-        cv2.putText(large, text, (0, baseline), _FONT, scale, 255, thickness, cv2.LINE_AA)
+        cv2.putText(large, text, (thickness // 2, baseline), _FONT, scale, 255, thickness, cv2.LINE_AA)
     small = cv2.resize(large, (large.shape[1] // _ENLARGED, large.shape[0] // _ENLARGED), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)

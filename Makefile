@@ -1,0 +1,24 @@
+# Thin: what each target does is in scripts/. Choose the interpreter with `make setup PYTHON=python3.12`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lock
+export PYTHON
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+setup: ## install system packages (apt), .venv, the default models and the sample clip
+	@scripts/setup.sh run
+
+run: setup ## set up, then run the main job on the sample clip; results in out/
+	@scripts/run_sample.sh
+
+test: ## set up with what the tests need, then lint, type check and test
+	@scripts/setup.sh test
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/python -m pytest
+
+lock: ## pin every Python dependency again, with hashes (needs uv)
+	@scripts/lock.sh --upgrade

@@ -1,0 +1,175 @@
+"""Shows that a converted network computes what the original does: LiteRT and ONNX Runtime on the same real inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+from ai_edge_litert import interpreter as litert
+from numpy.typing import NDArray
+
+from converters.errors import ParityFailure
+
+Array = NDArray[np.float32]
+
+
+class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one output is from the original's.
+
+    Attributes:
+        name: Name of the output.
+        max_error: Largest absolute difference, in the output's unit.
+        mean_error: Mean absolute difference.
+        p99_error: 99th percentile of the absolute differences.
+        deviation: How much the original's values vary over the inputs: root mean square, over the elements, of each one's standard deviation.
+        relative_error: `max_error` over `deviation`: what is held against the limit.
+    """
+
+    name: str
+    max_error: float
+    mean_error: float
+    p99_error: float
+    deviation: float
+    relative_error: float
+
+
+class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One parity run.
+
+    Attributes:
+        original_sha256: Hash of the TFLite file that ran.
+        onnx_sha256: Hash of the serialised ONNX model.
+        runtimes: What ran them, with versions.
+        n_inputs: How many inputs were compared.
+        inputs_sha256: Hash of the inputs' bytes.
+        limit: Largest `relative_error` allowed.
+        outputs: One entry for each output.
+    """
+
+    original_sha256: str
+    onnx_sha256: str
+    runtimes: dict[str, str]
+    n_inputs: int
+    inputs_sha256: str
+    limit: float
+    outputs: tuple[OutputParity, ...]
+
+
+def check_parity(content: bytes, model: onnx.ModelProto, inputs: Mapping[str, Array], *, limit: float, where: str) -> ParityReport:
+    """Run the original and the converted network on the same inputs and compare every output.
+
+    Args:
+        content: The TFLite file's bytes.
+        model: The ONNX model made from it; its outputs may be fewer.
+        inputs: float32[N, ...] by input name, as the ONNX model takes them (pictures NCHW). The more they differ, the more the run shows.
+        limit: Largest difference allowed, as a fraction of the output's own deviation over the inputs.
+        where: What is compared, for messages.
+
+    Returns:
+        The measured differences.
+
+    Raises:
+        ParityFailure: A difference exceeds the limit; an output holds values that are not finite, has another shape, or does not vary over the
+            inputs; there are fewer than two inputs, or they are not the network's.
+    """
+    n_inputs = min((len(array) for array in inputs.values()), default=0)
+    if n_inputs < 2:
+        raise ParityFailure(f"{where}: expected at least 2 inputs that differ, got {n_inputs}", hint="take several crops of real pictures")
+    originals = run_tflite(content, inputs)
+    serialised = model.SerializeToString()
+    session = onnxruntime.InferenceSession(serialised, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    outputs = tuple(_compare(name, originals[name], np.asarray(values), where) for name, values in zip(names, session.run(names, dict(inputs)), strict=True))
+    for output in outputs:
+        if output.relative_error > limit:
+            raise ParityFailure(
+                f"{where}: output '{output.name}' differs from the original's by up to {output.max_error:.3g}, {output.relative_error:.3g} of its own"
+                f" deviation over {n_inputs} inputs; allowed is {limit:.3g}",
+                hint="the converted network is wrong: do not use it",
+            )
+    digest = hashlib.sha256()
+    for name in sorted(inputs):
+        digest.update(np.ascontiguousarray(inputs[name]).tobytes())
+    return ParityReport(
+        original_sha256=hashlib.sha256(content).hexdigest(),
+        onnx_sha256=hashlib.sha256(serialised).hexdigest(),
+        runtimes={"litert": importlib.metadata.version("ai-edge-litert"), "onnxruntime": onnxruntime.__version__},
+        n_inputs=n_inputs,
+        inputs_sha256=digest.hexdigest(),
+        limit=limit,
+        outputs=outputs,
+    )
+
+
+def run_tflite(content: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Run a TFLite network with LiteRT, one input after the other, on one thread.
+
+    Args:
+        content: The TFLite file's bytes.
+        inputs: float32[N, ...] by input name, pictures NCHW, real-valued: quantised inputs are rounded to their grid here.
+
+    Returns:
+        float32[N, ...] by output name, real-valued, pictures NCHW.
+
+    Raises:
+        ParityFailure: The names are not the network's.
+    """
+    interpreter = litert.Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    details = {detail["name"]: detail for detail in interpreter.get_input_details()}
+    if details.keys() != inputs.keys():
+        raise ParityFailure(f"expected the inputs {sorted(details)}, got {sorted(inputs)}")
+    rows: dict[str, list[Array]] = {detail["name"]: [] for detail in interpreter.get_output_details()}
+    for number in range(len(next(iter(inputs.values())))):
+        for name, detail in details.items():
+            one = inputs[name][number : number + 1]
+            interpreter.set_tensor(detail["index"], _stored(one.transpose(0, 2, 3, 1) if one.ndim == 4 else one, detail))
+        interpreter.invoke()
+        for detail in interpreter.get_output_details():
+            rows[detail["name"]].append(_real(interpreter.get_tensor(detail["index"]), detail))
+    return {name: np.stack(values) for name, values in rows.items()}
+
+
+def _compare(name: str, original: Array, converted: Array, where: str) -> OutputParity:
+    if original.size != converted.size:
+        raise ParityFailure(f"{where}: output '{name}' has shape {list(converted.shape)}, the original's {list(original.shape)}")
+    expected, got = (values.astype(np.float64).reshape(len(original), -1) for values in (original, converted))
+    if not np.isfinite(expected).all() or not np.isfinite(got).all():
+        raise ParityFailure(f"{where}: output '{name}' holds values that are no finite numbers")
+    difference = np.abs(expected - got)
+    deviation = float(np.sqrt(expected.var(axis=0).mean()))
+    if not deviation > 1e-6 * max(1.0, float(np.abs(expected).mean())):
+        raise ParityFailure(
+            f"{where}: output '{name}' does not vary over the inputs (deviation {deviation:.3g}), so agreement shows nothing",
+            hint="take inputs that differ more",
+        )
+    return OutputParity(
+        name=name,
+        max_error=float(difference.max()),
+        mean_error=float(difference.mean()),
+        p99_error=float(np.percentile(difference, 99)),
+        deviation=deviation,
+        relative_error=float(difference.max()) / deviation,
+    )
+
+
+def _stored(real: Array, detail: Mapping[str, Any]) -> NDArray[Any]:
+    dtype = np.dtype(detail["dtype"])
+    if dtype == np.float32:
+        return np.ascontiguousarray(real)
+    scale, zero = detail["quantization"]
+    bounds = np.iinfo(dtype)
+    return np.asarray(np.clip(np.round(real / np.float32(scale)) + zero, bounds.min, bounds.max), dtype)
+
+
+def _real(stored: NDArray[Any], detail: Mapping[str, Any]) -> Array:
+    scale, zero = detail["quantization"]
+    real = stored.astype(np.float32) if np.dtype(detail["dtype"]) == np.float32 else (stored.astype(np.float32) - zero) * np.float32(scale)
+    real = real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
+    return np.asarray(real[0] if real.shape[:1] == (1,) else real, np.float32)

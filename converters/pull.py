@@ -1,0 +1,173 @@
+"""Installs test clips, and makes model packages out of fetched networks: convert, compare on real crops, write in one step."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import onnx
+
+from converters import known_files
+from converters.default_package import RECIPES, Recipe
+from converters.float_weights import with_float_weights
+from converters.onnx_from_tflite import onnx_from_tflite
+from converters.parity import ParityReport, check_parity
+from converters.real_inputs import find_faces, read_frames, stage_inputs
+from converters.registry import RegistryFile, Say, fetch, write_atomically
+from edge.errors import PackageError, PackageNotFound
+from edge.package import MANIFEST, Boxes, Stage, check_manifest, file_sha256, load_package, models_dir
+
+State = Literal["installed", "outdated", "absent", "damaged"]
+
+_REPORT = "parity.json"
+
+# LiteRT rounds the activations in front of 8-bit weights to 8 bits. fer's network then differs by 0.12 of its outputs' deviation from the same weights
+# without that rounding, on the sample clip; twice that is no rounding any more.
+_STORED_WEIGHTS_LIMIT = 0.25
+
+
+def clips_dir() -> Path:
+    """Return the folder of pulled clips: `clips` beside the packages."""
+    return models_dir().parent / "clips"
+
+
+def list_known() -> dict[str, State]:
+    """Return the state of every package and clip that can be pulled, by name."""
+    return {**{name: package_state(name) for name in RECIPES}, **{file.name: clip_state(file) for file in known_files.CLIPS}}
+
+
+def clip_state(file: RegistryFile) -> State:
+    """Return whether a clip is there and is the pinned one."""
+    path = clips_dir() / file.name
+    if not path.exists():
+        return "absent"
+    return "installed" if file_sha256(path) == file.sha256 else "damaged"
+
+
+def package_state(name: str) -> State:
+    """Return whether a package is there, whole, and says what its recipe says now."""
+    try:
+        manifest = load_package(models_dir() / name).manifest
+    except PackageNotFound:
+        return "absent"
+    except PackageError:
+        return "damaged"
+    return "installed" if msgspec.structs.replace(manifest, files={}, evidence={}) == RECIPES[name].manifest else "outdated"
+
+
+def pull_clips(files: Sequence[RegistryFile], *, force: bool, say: Say) -> list[Path]:
+    """Put test media into `clips_dir()`; what is there and whole stays.
+
+    Args:
+        files: Which.
+        force: Write them again.
+        say: Takes progress lines.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        MissingDependency: pip is not installed beside this Python.
+        DownloadError: They cannot be had.
+    """
+    wanted = [file for file in files if force or clip_state(file) != "installed"]
+    for file, path in zip(wanted, fetch(wanted, say=say), strict=True):
+        write_atomically(clips_dir() / file.name, path.read_bytes())
+        say(f"{clips_dir() / file.name}: {file.licence}")
+    if not wanted:
+        say(f"already there: {', '.join(file.name for file in files)} in {clips_dir()}")
+    return [clips_dir() / file.name for file in files]
+
+
+def pull_package(name: str, *, force: bool, say: Say) -> Path:
+    """Make a package, and the detector's package that it names; what is there, whole and up to date stays.
+
+    Args:
+        name: A key of `RECIPES`.
+        force: Make them again.
+        say: Takes progress lines.
+
+    Returns:
+        The package's folder.
+
+    Raises:
+        MissingDependency: pip is not installed beside this Python.
+        DownloadError: A network or the clip cannot be had.
+        ConversionError: A network cannot be converted.
+        ParityFailure: A converted network does not compute what the original does.
+    """
+    names = [needed for needed in (RECIPES[name].manifest.detector, name) if needed]
+    wanted = []
+    for needed in names:
+        state = package_state(needed)
+        if force or state != "installed":
+            wanted.append(RECIPES[needed])
+        else:
+            say(f"already there: package '{needed}' in {models_dir() / needed} (--force makes it again)")
+    fetch([file for recipe in wanted for file in recipe.sources.values()], say=say)
+    for recipe in wanted:
+        _make_package(recipe, say)
+    return models_dir() / name
+
+
+def _make_package(recipe: Recipe, say: Say) -> None:
+    stages = {stage.name: stage for stage in recipe.manifest.stages}
+    contents = {name: path.read_bytes() for name, path in zip(recipe.sources, fetch(list(recipe.sources.values()), say=say), strict=True)}
+    models = {}
+    for name, content in contents.items():
+        say(f"converting {recipe.sources[name].name} to {stages[name].model}")
+        models[name] = onnx_from_tflite(content, name=name, outputs=_tensors(stages[name]))
+    reports = _parity_reports(recipe, contents, models, say)
+    folder = models_dir() / recipe.manifest.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        temporary.chmod(0o755)
+        _write_package(temporary / "new", recipe, models, reports)
+        if folder.exists():
+            folder.rename(temporary / "old")
+        (temporary / "new").rename(folder)
+    finally:
+        if (temporary / "old").exists() and not folder.exists():
+            (temporary / "old").rename(folder)
+        shutil.rmtree(temporary)
+    say(f"made package '{folder.name}' in {folder}. Licence: {recipe.manifest.licence}")
+
+
+def _write_package(folder: Path, recipe: Recipe, models: Mapping[str, onnx.ModelProto], reports: Mapping[str, ParityReport]) -> None:
+    folder.mkdir()
+    for stage in recipe.manifest.stages:
+        (folder / stage.model).write_bytes(models[stage.name].SerializeToString())
+    (folder / _REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1))
+    hashes = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+    manifest = msgspec.structs.replace(recipe.manifest, files=hashes, evidence={_REPORT: hashes[_REPORT]})
+    check_manifest(manifest, where=MANIFEST)
+    (folder / MANIFEST).write_bytes(msgspec.toml.encode(manifest))
+
+
+def _parity_reports(recipe: Recipe, contents: Mapping[str, bytes], models: Mapping[str, onnx.ModelProto], say: Say) -> dict[str, ParityReport]:
+    (clip,) = pull_clips([known_files.SAMPLE], force=False, say=say)
+    frames = read_frames(clip)
+    faces = find_faces(frames, load_package(models_dir() / recipe.manifest.detector)) if recipe.manifest.detector else []
+    inputs = stage_inputs(recipe.manifest, frames, faces, models)
+    reports = {}
+    for stage in recipe.manifest.stages:
+        content = contents[stage.name]
+        float_content = with_float_weights(content)
+        runs = {stage.name: (float_content, recipe.max_relative_error)}
+        if float_content != content:
+            runs[f"{stage.name}, weights as stored"] = (content, _STORED_WEIGHTS_LIMIT)
+        for run, (original, limit) in runs.items():
+            where = f"{recipe.manifest.name}/{run}"
+            reports[run] = check_parity(original, models[stage.name], {stage.input.tensor: inputs[stage.name]}, limit=limit, where=where)
+            worst = max(output.relative_error for output in reports[run].outputs)
+            say(f"parity {where}: {worst:.1e} of the outputs' own deviation over {reports[run].n_inputs} inputs (limit {limit:.2g})")
+    return reports
+
+
+def _tensors(stage: Stage) -> list[str]:
+    return [name for output in stage.outputs for name in ([output.tensor, output.score_tensor] if isinstance(output, Boxes) else [output.tensor])]
