@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,31 +41,85 @@ class RawLayout:
     full_range: bool = False
 
 
-def rgb_from_raw(memory: NDArray[np.uint8], layout: RawLayout) -> Pixels:
-    """Convert a picture to RGB, in one pass where OpenCV knows its colours.
+class RgbConverter:
+    """Converts pictures of one layout to RGB, in one pass where OpenCV knows their colours.
 
-    Args:
-        memory: uint8[N], a whole frame; not modified.
-        layout: How it lies there.
-
-    Returns:
-        uint8[H, W, 3], RGB, C-contiguous: a new array.
+    Its scratch memory is kept: fresh pages cost more than all of the arithmetic.
     """
-    h, w = layout.height_px, layout.width_px
-    rgb = np.empty((h, w, 3), np.uint8)
-    if layout.pixel_format == "RGB":
-        np.copyto(rgb, _plane(memory, layout, 0, h, w, 3))
-    elif layout.pixel_format == "RGBA":
-        cv2.cvtColor(_plane(memory, layout, 0, h, w, 4), cv2.COLOR_RGBA2RGB, dst=rgb)
-    elif layout.pixel_format == "GRAY8":
-        gray = _plane(memory, layout, 0, h, w)
-        # Limited range spreads over all 256 levels; `convertScaleAbs` would turn blacker than black into gray.
-        cv2.cvtColor(gray if layout.full_range else cv2.LUT(gray, _SPREAD), cv2.COLOR_GRAY2RGB, dst=rgb)
-    elif layout.pixel_format == "NV12" and _opencv_knows(layout):
-        cv2.cvtColorTwoPlane(_plane(memory, layout, 0, h, w), _plane(memory, layout, 1, h // 2, w // 2, 2), cv2.COLOR_YUV2RGB_NV12, dst=rgb)
-    else:
-        cv2.cvtColor(_i420_bt601(memory, layout), cv2.COLOR_YUV2RGB_I420, dst=rgb)
-    return rgb
+
+    def __init__(self, layout: RawLayout) -> None:
+        h, w = layout.height_px, layout.width_px
+        self._layout = layout
+        self._known = layout.luma_weights == _BT601 and not layout.full_range
+        self._in_order = layout.strides[:3] == (w, w // 2, w // 2) and layout.offsets[:3] == (0, h * w, h * w * 5 // 4)
+        if layout.pixel_format in ("I420", "NV12") and not (self._known and (self._in_order or layout.pixel_format == "NV12")):
+            self._i420 = np.empty((h * 3 // 2, w), np.uint8)
+            self._squeezed = np.empty((h, w), np.uint8)
+            self._more, self._less = np.empty((2, h // 2, w // 2), np.uint8)
+            self._more_twice, self._less_twice = np.empty((2, h // 2, w // 2, 2), np.uint8)
+            self._matrix = _to_bt601(layout.luma_weights, full_range=layout.full_range)
+
+    def __call__(self, memory: NDArray[np.uint8]) -> Pixels:
+        """Convert a picture.
+
+        Args:
+            memory: uint8[N], a whole frame; not modified.
+
+        Returns:
+            uint8[H, W, 3], RGB, C-contiguous: a new array.
+        """
+        layout = self._layout
+        rgb = np.empty((layout.height_px, layout.width_px, 3), np.uint8)
+        if layout.pixel_format == "RGB":
+            np.copyto(rgb, self._plane(memory, 0, 3))
+        elif layout.pixel_format == "RGBA":
+            cv2.cvtColor(self._plane(memory, 0, 4), cv2.COLOR_RGBA2RGB, dst=rgb)
+        elif layout.pixel_format == "GRAY8":
+            gray = self._plane(memory, 0)
+            cv2.cvtColor(gray if layout.full_range else cv2.LUT(gray, _SPREAD), cv2.COLOR_GRAY2RGB, dst=rgb)
+        elif self._known and layout.pixel_format == "NV12":
+            cv2.cvtColorTwoPlane(self._plane(memory, 0), self._plane(memory, 1, 2), cv2.COLOR_YUV2RGB_NV12, dst=rgb)
+        elif self._known and self._in_order:
+            packed = memory[: rgb.size // 2].reshape(-1, layout.width_px)
+            cv2.cvtColor(packed, cv2.COLOR_YUV2RGB_I420, dst=rgb)
+        else:
+            self._fill_i420(memory)
+            cv2.cvtColor(self._i420, cv2.COLOR_YUV2RGB_I420, dst=rgb)
+        return rgb
+
+    def _plane(self, memory: NDArray[np.uint8], index: int, channels: int = 1) -> NDArray[np.uint8]:
+        layout = self._layout
+        half = 2 if index else 1
+        shape = (layout.height_px // half, layout.width_px // half, channels)
+        view = np.ndarray(shape, np.uint8, buffer=memory, offset=layout.offsets[index], strides=(layout.strides[index], channels, 1))
+        return view[:, :, 0] if channels == 1 else view
+
+    def _fill_i420(self, memory: NDArray[np.uint8]) -> None:
+        """Bring the picture into `_i420`, without padding, as BT.601 with limited range."""
+        h, w = self._layout.height_px, self._layout.width_px
+        y = self._plane(memory, 0)
+        u, v = cv2.split(self._plane(memory, 1, 2)) if self._layout.pixel_format == "NV12" else (self._plane(memory, 1), self._plane(memory, 2))
+        y_out = self._i420[:h]
+        u_out, v_out = self._i420[h:].reshape(2, h // 2, w // 2)
+        if self._known:
+            y_out[:], u_out[:], v_out[:] = y, u, v
+            return
+        (_, y_u, y_v), (_, u_u, u_v), (_, v_u, v_v) = self._matrix
+        squeezed = cv2.LUT(y, _SQUEEZE, dst=self._squeezed) if self._layout.full_range else y
+        if max(abs(y_u), abs(y_v)) < 1e-6:
+            y_out[:] = squeezed
+        else:
+            # What chroma adds to luma, one number for each 2x2 pixels, split by its sign because these are unsigned bytes; `merge` doubles it sideways.
+            for sign, once, twice in ((1, self._more, self._more_twice), (-1, self._less, self._less_twice)):
+                cv2.addWeighted(u, sign * y_u, v, sign * y_v, -128 * sign * (y_u + y_v), dst=once)
+                cv2.merge((once, once), dst=twice)
+            more, less = self._more_twice.reshape(h // 2, w), self._less_twice.reshape(h // 2, w)
+            for parity in (0, 1):
+                rows = y_out[parity::2]
+                cv2.add(squeezed[parity::2], more, dst=rows)
+                cv2.subtract(rows, less, dst=rows)
+        cv2.addWeighted(u, u_u, v, u_v, 128 * (1 - u_u - u_v), dst=u_out)
+        cv2.addWeighted(u, v_u, v, v_v, 128 * (1 - v_u - v_v), dst=v_out)
 
 
 def upright(rgb: Pixels, *, rotate_deg: Rotation, mirror: bool) -> Pixels:
@@ -98,49 +151,6 @@ _SPREAD = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.
 _SQUEEZE = np.rint(16 + np.arange(256) * 219 / 255).astype(np.uint8)
 
 
-def _opencv_knows(layout: RawLayout) -> bool:
-    return layout.luma_weights == _BT601 and not layout.full_range
-
-
-def _plane(memory: NDArray[np.uint8], layout: RawLayout, index: int, height: int, width: int, channels: int = 1) -> NDArray[np.uint8]:
-    shape, strides = ((height, width), (layout.strides[index], 1)) if channels == 1 else ((height, width, channels), (layout.strides[index], channels, 1))
-    return np.ndarray(shape, np.uint8, buffer=memory, offset=layout.offsets[index], strides=strides)
-
-
-def _i420_bt601(memory: NDArray[np.uint8], layout: RawLayout) -> NDArray[np.uint8]:
-    """The picture as I420 without padding, in BT.601 with limited range: uint8[H * 3 / 2, W]."""
-    h, w = layout.height_px, layout.width_px
-    known = _opencv_knows(layout)
-    if known and layout.strides[:3] == (w, w // 2, w // 2) and layout.offsets[:3] == (0, h * w, h * w * 5 // 4):
-        return memory[: h * w * 3 // 2].reshape(h * 3 // 2, w)
-    y = _plane(memory, layout, 0, h, w)
-    if layout.pixel_format == "NV12":
-        u, v = cv2.split(_plane(memory, layout, 1, h // 2, w // 2, 2))
-    else:
-        u, v = (_plane(memory, layout, index, h // 2, w // 2) for index in (1, 2))
-    packed = np.empty((h * 3 // 2, w), np.uint8)
-    y_out = packed[:h]
-    u_out, v_out = packed[h:].reshape(2, h // 2, w // 2)
-    if known:
-        y_out[:], u_out[:], v_out[:] = y, u, v
-        return packed
-    to_y, to_u, to_v = _to_bt601(layout.luma_weights, full_range=layout.full_range)
-    squeezed = cv2.LUT(y, _SQUEEZE) if layout.full_range else y
-    if max(abs(to_y[1]), abs(to_y[2])) < 1e-6:
-        y_out[:] = squeezed
-    else:
-        # What chroma adds to luma, one number for each 2x2 pixels, split by its sign because these are unsigned bytes; `merge` doubles it sideways.
-        bias = -128 * (to_y[1] + to_y[2])
-        more, less = (cv2.addWeighted(u, sign * to_y[1], v, sign * to_y[2], sign * bias) for sign in (1, -1))
-        more, less = (cv2.merge((half, half)).reshape(h // 2, w) for half in (more, less))
-        for parity in (0, 1):
-            y_out[parity::2] = cv2.subtract(cv2.add(squeezed[parity::2], more), less)
-    for out, (_, of_u, of_v) in ((u_out, to_u), (v_out, to_v)):
-        out[:] = cv2.addWeighted(u, of_u, v, of_v, 128 * (1 - of_u - of_v))
-    return packed
-
-
-@functools.cache
 def _to_bt601(luma_weights: tuple[float, float], *, full_range: bool) -> NDArray[np.float64]:
     """The matrix float64[3, 3] from (Y, U - 128, V - 128) of a standard to those of BT.601 with limited range.
 

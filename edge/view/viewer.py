@@ -71,7 +71,7 @@ class Viewer:
                 self.n_skipped += len(self._pending)
                 self._pending.clear()
             else:
-                self._changed.wait_for(lambda: len(self._pending) < _N_PENDING or self._failed)
+                self._changed.wait_for(lambda: len(self._pending) < _N_PENDING)  # a failure empties the queue
                 self._raise_error()
             self._pending.append((frame, result, hud))
             self._changed.notify_all()

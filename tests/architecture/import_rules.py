@@ -38,9 +38,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 # Library -> the only files that may import it. Outside edge a folder stands for its files.
 HOMES: dict[str, set[str]] = {
     "gi": {"edge/gst.py"},
-    "onnxruntime": {"edge/engine/ort.py", "converters/parity.py"},
+    "onnxruntime": {"edge/engine/ort.py", "converters/parity.py", "converters/real_inputs.py"},
     "onnx": {"edge/engine/ort.py", "edge/engine/cpu_rewrites.py", "converters/"},
-    "ai_edge_litert": {"converters/"},
+    "ai_edge_litert": {"converters/", "benchmarks/networks.py"},
     "tensorrt": set(),
     "torch": set(),
 }

@@ -118,7 +118,9 @@ def foreign_files(root: Path) -> list[str]:
 
 def tracked_files(root: Path) -> list[str]:
     """Files that git has or would take."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True)
+    # A container's root reads a checkout that another user owns; git refuses that unless it is told.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return [name for name in listed.stdout.split("\0") if name and (root / name).is_file()]
 
 

@@ -67,6 +67,9 @@ def test_an_absent_value_is_a_dash_and_not_a_zero() -> None:
     ink = [int((pixels.max(axis=2) > 60).any(axis=1).sum()) for pixels in (zero, absent)]
     assert ink[0] >= 8  # rows of "0.00"
     assert 1 <= ink[1] <= 3  # rows of a dash
+    poor = draw(grey(), a_result(a_face(status="low_quality", reasons=("blur",))), HUD)
+    for bar in (layout.label_bar(0), layout.label_bar(6), layout.unit_bar(0)):
+        assert 1 <= (_value_pixels(poor, bar).max(axis=2) > 60).any(axis=1).sum() <= 3
 
 
 def _value_pixels(canvas: Pixels, bar: tuple[int, int, int, int]) -> Pixels:
@@ -117,6 +120,14 @@ def test_faces_reaching_outside_and_many_faces_are_drawn() -> None:
     alone = draw(grey(), a_result(faces[2]), HUD)
     bars = np.s_[panel_layout(640, 360).label_bar(0)[1] : panel_layout(640, 360).unit_bar(7)[3], 640:]
     assert (canvas[bars] == alone[bars]).all()  # the panel is the primary face's alone
+
+
+def test_the_primary_face_is_drawn_on_top() -> None:
+    primary, other = a_face(track=1), a_face(track=2, primary=False)
+    for faces in ((primary, other), (other, primary)):
+        canvas = draw(grey(), a_result(*faces), HUD)
+        box = np.s_[30:110, :100]
+        assert (canvas[box] == draw(grey(), a_result(primary), HUD)[box]).all()
 
 
 def test_the_frame_is_not_modified_and_odd_inputs_are_refused() -> None:
