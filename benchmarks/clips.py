@@ -44,10 +44,9 @@ def open_clip(path: Path | None) -> Clip:
 def paced_pipeline(clip: Clip, frames: int, fps: float) -> str:
     """Return a GStreamer pipeline that plays the clip over and over like a camera: `frames` pictures or more, one every 1/fps seconds, decoded beforehand.
 
-    Each picture of the clip comes once, whatever the clip's own rate; `identity sync=true` lets it go when its time has come, as a camera would.
+    Where the clip's own rate is lower, `videorate` sends some pictures twice; `identity sync=true` lets each go when its time has come, as a camera would.
     """
-    passes = math.ceil((frames + 1) / clip.frames)
+    passes = math.ceil((frames + 1) / (clip.frames * fps / clip.fps))
     location = str(clip.path).replace("\\", "\\\\").replace('"', '\\"')
-    branches = " ".join([f'filesrc location="{location}" ! decodebin ! video/x-raw ! loop.'] * passes)
-    retimed = f"videorate rate={fps / clip.fps:.9f} ! video/x-raw,framerate={round(fps * 1000)}/1000"
-    return f"{branches} concat name=loop ! {retimed} ! queue max-size-buffers=8 ! identity sync=true"
+    branches = " ".join([f'filesrc location="{location}" ! decodebin ! videoconvert ! loop.'] * passes)
+    return f"{branches} concat name=loop ! videorate ! video/x-raw,framerate={round(fps * 1000)}/1000 ! queue max-size-buffers=8 ! identity sync=true"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge.config import NOT_YET, Config, load_config, toml_of
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError, EdgeError, require
 
 if TYPE_CHECKING:
     from edge.pipeline import Pipeline
@@ -90,6 +90,7 @@ class _Run:
         return 0
 
     def _run(self, stack: ExitStack) -> None:
+        require("cv2", install="make setup   or: pip install opencv-python-headless", why="image processing")
         from edge.output.header import make_header
         from edge.output.output import open_output
         from edge.output.summary import Summary

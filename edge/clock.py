@@ -18,8 +18,9 @@ class StageTimes:
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
         """Add the time spent inside to `stage`."""
+        self.ms.setdefault(stage, 0.0)  # a stage stands before its parts
         started_ns = monotonic_ns()
         try:
             yield
         finally:
-            self.ms[stage] = self.ms.get(stage, 0.0) + (monotonic_ns() - started_ns) / 1e6
+            self.ms[stage] += (monotonic_ns() - started_ns) / 1e6

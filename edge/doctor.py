@@ -260,7 +260,7 @@ def engines() -> Iterator[Check]:
         next_step = "pip install onnx onnxruntime   (in a checkout: make setup)"
         yield Check("engine", "missing", f"onnxruntime: {_one_line(error)}", _hint(error, next_step), MissingDependency.exit_code)
         return
-    processors = f"CPU with {default_threads()} threads a network" + (", CUDA" if cuda_available() else "")
+    processors = f"CPU with {default_threads()} thread(s) a network" + (", CUDA" if cuda_available() else "")
     yield Check("engine", "ok", f"onnxruntime: {processors}; tensorrt: not yet used")
 
 

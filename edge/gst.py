@@ -106,7 +106,7 @@ def parse_pipeline(text: str, *, where: str) -> Any:
 
     Raises:
         MissingDependency: It names an element that is not installed.
-        CaptureError: It is not a pipeline: syntax, properties or links.
+        ConfigError: It is not a pipeline: syntax, properties or links.
     """
     gst = load_gst().Gst
     from gi.repository import GLib

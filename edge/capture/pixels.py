@@ -91,7 +91,7 @@ class RgbConverter:
         layout = self._layout
         half = 2 if index else 1
         shape = (layout.height_px // half, layout.width_px // half, channels)
-        view = np.ndarray(shape, np.uint8, buffer=memory, offset=layout.offsets[index], strides=(layout.strides[index], channels, 1))
+        view: NDArray[np.uint8] = np.ndarray(shape, np.uint8, buffer=memory, offset=layout.offsets[index], strides=(layout.strides[index], channels, 1))
         return view[:, :, 0] if channels == 1 else view
 
     def _fill_i420(self, memory: NDArray[np.uint8]) -> None:

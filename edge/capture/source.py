@@ -47,7 +47,7 @@ class Source(Protocol):
 
     @property
     def description(self) -> str:
-        """How the frames are got: for GStreamer the chosen pipeline, ready to be pasted behind `gst-launch-1.0`."""
+        """How the frames are got, for the log: for GStreamer the chosen pipeline in the syntax of `gst-launch-1.0`, without passwords."""
         ...
 
     @property
@@ -58,6 +58,11 @@ class Source(Protocol):
     @property
     def duration_ns(self) -> int | None:
         """Length in media time, None where unknown."""
+        ...
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Nominal frames a second, None where unknown or variable."""
         ...
 
     def read(self, timeout_s: float) -> Frame | None:

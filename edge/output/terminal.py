@@ -116,8 +116,9 @@ def closing_table(report: Mapping[str, Any]) -> str:
     lines += [f"note: {note}" for note in report["notes"]]
     lines += _times(report)
     if report["emotions"]:
+        emotions = sorted(report["emotions"].items(), key=lambda item: (-item[1]["seconds"], -item[1]["mean"]))
         lines += ["", f"{'emotion':<12}{'seconds':>8}{'mean':>7}"]
-        lines += [f"{name:<12}{values['seconds']:>8.1f}{values['mean']:>7.2f}  {_bar(values['mean'])}" for name, values in report["emotions"].items()]
+        lines += [f"{name:<12}{values['seconds']:>8.1f}{values['mean']:>7.2f}  {_bar(values['mean'])}" for name, values in emotions]
     if report["action_units"]:
         lines += ["", f"{'action unit':<12}{'':>8}{'mean':>7}"]
         lines += [f"{name:<12}{'':>8}{mean:>7.2f}  {_bar(mean)}" for name, mean in report["action_units"].items()]
@@ -130,8 +131,9 @@ def _times(report: Mapping[str, Any]) -> list[str]:
         rows["age"] = report["age_ms"]
     if not rows:
         return []
-    return ["", f"{'ms':<12}{'p50':>8}{'p95':>8}{'p99':>8}"] + [
-        f"{name:<12}{row['p50']:>8.2f}{row['p95']:>8.2f}{row['p99']:>8.2f}" for name, row in rows.items()
+    width = max(12, *(len(name) for name in rows))
+    return ["", f"{'ms':<{width}}{'p50':>8}{'p95':>8}{'p99':>8}"] + [
+        f"{name:<{width}}{row['p50']:>8.2f}{row['p95']:>8.2f}{row['p99']:>8.2f}" for name, row in rows.items()
     ]
 
 

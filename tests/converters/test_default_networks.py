@@ -89,7 +89,8 @@ def test_the_networks_compute_what_litert_computes(
 
 def _without_idle(model: onnx.ModelProto) -> onnx.ModelProto:
     """The mesh's third output is nearly the same number for every face: agreement on it would show nothing."""
-    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
     if len(copy.graph.output) == 3:
         del copy.graph.output[2]
     return copy
@@ -126,8 +127,8 @@ def swap_channels(model: onnx.ModelProto) -> None:
 
 
 def shift_pad(model: onnx.ModelProto) -> None:
-    node = next(node for node in model.graph.node if node.op_type == "Conv" and list(_attribute(node, "pads").ints) == [0, 0, 1, 1])
-    _attribute(node, "pads").ints[:] = [1, 1, 0, 0]
+    node = next(node for node in model.graph.node if node.op_type == "Conv" and list(_pads(node).ints) == [0, 0, 1, 1])
+    _pads(node).ints[:] = [1, 1, 0, 0]
 
 
 def change_scale(model: onnx.ModelProto) -> None:
@@ -135,8 +136,10 @@ def change_scale(model: onnx.ModelProto) -> None:
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) * np.float32(1.05), bias.name))
 
 
-def _attribute(node: onnx.NodeProto, name: str) -> onnx.AttributeProto:
-    return next(item for item in node.attribute if item.name == name)
+def _pads(node: onnx.NodeProto) -> onnx.AttributeProto:
+    (pads,) = (item for item in node.attribute if item.name == "pads")
+    assert isinstance(pads, onnx.AttributeProto)
+    return pads
 
 
 @pytest.mark.parametrize("stage", ["short", "mesh"])

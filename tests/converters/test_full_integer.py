@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,8 +20,8 @@ Case = Callable[[SmallTflite, str], int]
 
 SIGNED_IN, SIGNED_OUT = Grid(0.03, -5), Grid(0.05, -20)
 UNSIGNED_IN, UNSIGNED_OUT = Grid(0.03, 123), Grid(0.05, 108)
-WINDOW = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1, "padding": SAME}
-POOL = {"filterHeight": 2, "filterWidth": 2, "strideH": 2, "strideW": 2}
+WINDOW: dict[str, Any] = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1, "padding": SAME}
+POOL: dict[str, Any] = {"filterHeight": 2, "filterWidth": 2, "strideH": 2, "strideW": 2}
 
 
 def integers(low: int, high: int, shape: tuple[int, ...] | int) -> Array:
@@ -99,7 +100,7 @@ def real_output(net: SmallTflite, dtype: str) -> int:
     return net.apply("DEQUANTIZE", [convolution(net, dtype)], (1, 8, 6, 6))
 
 
-def probability(name: str, **options: float) -> Case:
+def probability(name: str, **options: Any) -> Case:
     return lambda net, dtype: net.apply(name, [0], (1, 8, 6, 4), dtype=dtype, grid=Grid(1 / 256, -128 if dtype == "INT8" else 0), **options)
 
 

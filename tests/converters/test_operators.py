@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,11 +22,11 @@ def normal(*shape: int) -> Array:
 
 
 FILTER = normal(4, 3, 3, 5)
-WINDOW = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
-POOL = {"filterHeight": 3, "filterWidth": 2, "strideH": 2, "strideW": 2}
+WINDOW: dict[str, Any] = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+POOL: dict[str, Any] = {"filterHeight": 3, "filterWidth": 2, "strideH": 2, "strideW": 2}
 
 
-def convolution(shape: tuple[int, ...], **options: int) -> Case:
+def convolution(shape: tuple[int, ...], **options: Any) -> Case:
     def build(net: SmallTflite) -> int:
         weights, bias = net.constant(FILTER), net.constant([0.1, -0.2, 0.3, 0.0])
         return net.apply("CONV_2D", [0, weights, bias], shape, **{**WINDOW, "padding": SAME, **options})
@@ -50,7 +51,7 @@ def channels_padded_convolution(net: SmallTflite) -> int:
     return net.apply("CONV_2D", [padded, net.constant(normal(4, 3, 3, 7)), net.constant(np.zeros(4))], (1, 7, 8, 4), **WINDOW, padding=VALID)
 
 
-def unary(name: str, **options: float) -> Case:
+def unary(name: str, **options: Any) -> Case:
     return lambda net: net.apply(name, [0], (1, 7, 8, 5), **options)
 
 
@@ -58,11 +59,11 @@ def on_positive(name: str) -> Case:
     return lambda net: net.apply(name, [net.apply("MUL", [0, 0], (1, 7, 8, 5))], (1, 7, 8, 5))
 
 
-def with_constant(name: str, constant: Array, **options: int) -> Case:
+def with_constant(name: str, constant: Any, **options: Any) -> Case:
     return lambda net: net.apply(name, [0, net.constant(constant)], (1, 7, 8, 5), **options)
 
 
-def sliced(begin: list[int], end: list[int], strides: list[int], shape: tuple[int, ...], **masks: int) -> Case:
+def sliced(begin: list[int], end: list[int], strides: list[int], shape: tuple[int, ...], **masks: Any) -> Case:
     def build(net: SmallTflite) -> int:
         return net.apply("STRIDED_SLICE", [0, *(net.constant(values, dtype="INT32") for values in (begin, end, strides))], shape, **masks)
 
@@ -73,7 +74,7 @@ def reduced(name: str, axes: list[int], shape: tuple[int, ...], *, keep: bool) -
     return lambda net: net.apply(name, [0, net.constant(axes, dtype="INT32")], shape, keepDims=keep)
 
 
-def resized(size: tuple[int, int], **options: bool) -> Case:
+def resized(size: tuple[int, int], **options: Any) -> Case:
     return lambda net: net.apply("RESIZE_BILINEAR", [0, net.constant(size, dtype="INT32")], (1, *size, 5), **options)
 
 

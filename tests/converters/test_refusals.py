@@ -63,8 +63,8 @@ def lower_rank(net: SmallTflite) -> None:
     net.apply("ADD", [0, mean], SHAPE)
 
 
-def only_constants(name: str, **options: Any) -> Callable[[SmallTflite], None]:
-    return lambda net: net.apply(name, [net.constant(np.ones(SHAPE)), net.constant(np.ones(SHAPE))], SHAPE, **options) and None
+def only_constants(name: str, **options: Any) -> Callable[[SmallTflite], int]:
+    return lambda net: net.apply(name, [net.constant(np.ones(SHAPE)), net.constant(np.ones(SHAPE))], SHAPE, **options)
 
 
 def used_too_early(net: SmallTflite) -> None:

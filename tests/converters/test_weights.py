@@ -94,7 +94,7 @@ def hybrid() -> bytes:
     stored = np.random.default_rng(4).integers(-127, 128, size=(16, 3, 3, 8))
     weights = net.constant(stored, dtype="INT8", grid=Grid(tuple((0.001 + 0.0002 * np.arange(16)).tolist())))
     bias = net.constant(np.linspace(-1, 1, 16))
-    window = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    window: dict[str, Any] = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
     return net.content(net.apply("CONV_2D", [0, weights, bias], (1, 6, 6, 16), **window))
 
 

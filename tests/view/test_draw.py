@@ -126,8 +126,7 @@ def test_the_primary_face_is_drawn_on_top() -> None:
     primary, other = a_face(track=1), a_face(track=2, primary=False)
     for faces in ((primary, other), (other, primary)):
         canvas = draw(grey(), a_result(*faces), HUD)
-        box = np.s_[30:110, :100]
-        assert (canvas[box] == draw(grey(), a_result(primary), HUD)[box]).all()
+        assert np.abs(canvas[70, 10].astype(int) - (246, 183, 82)).max() < 30
 
 
 def test_the_frame_is_not_modified_and_odd_inputs_are_refused() -> None:
