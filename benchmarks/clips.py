@@ -48,5 +48,7 @@ def paced_pipeline(clip: Clip, frames: int, fps: float) -> str:
     """
     passes = math.ceil((frames + 1) / (clip.frames * fps / clip.fps))
     location = str(clip.path).replace("\\", "\\\\").replace('"', '\\"')
+    # videoconvert changes nothing here, but it is a fixed partner of `loop`, known before the decoders start. Linked straight to decodebin, some runs end
+    # after the first pass: the pads of `loop` then come into being in the order in which the decoders wake up.
     branches = " ".join([f'filesrc location="{location}" ! decodebin ! videoconvert ! loop.'] * passes)
     return f"{branches} concat name=loop ! videorate ! video/x-raw,framerate={round(fps * 1000)}/1000 ! queue max-size-buffers=8 ! identity sync=true"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge.frame import Frame
@@ -30,9 +30,10 @@ CELL_PX = 8
 INPUT_PX = 64
 
 
-def save_graph(
-    path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[str | int]], outputs: dict[str, list[str | int]], constants: dict[str, NDArray[np.generic]]
-) -> None:
+Shapes = dict[str, list[str | int]]
+
+
+def save_graph(path: Path, nodes: list[onnx.NodeProto], inputs: Shapes, outputs: Shapes, constants: dict[str, Any]) -> None:
     """Write an opset-17 graph of float32 tensors."""
 
     def value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:

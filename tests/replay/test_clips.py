@@ -76,7 +76,7 @@ def test_numbers_are_numbers(sample: tuple[Records, dict[str, Any]]) -> None:
             assert all(0 <= value <= 1 for value in face["action_units"].values())
             assert sum(face["raw"]["emotions"].values()) == pytest.approx(1, abs=2e-3)
             seen.add(face["emotion"])
-    assert len(seen) >= 3  # the man in the clip shows several
+    assert len(seen) >= 3  # the person in the clip shows several
 
 
 def test_smoothing_makes_the_top_emotion_steadier(sample: tuple[Records, dict[str, Any]]) -> None:

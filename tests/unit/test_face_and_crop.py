@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge import crop
 from edge.face import Face, frame_from_crop, overlap
@@ -16,8 +17,9 @@ def face(box: tuple[float, float, float, float] = (40, 30, 80, 90), eyes: tuple[
     return Face(box_ltrb_px=box, eyes_px=np.array(eyes, np.float64), score=0.9)
 
 
-def apply(matrix: np.ndarray, x: float, y: float) -> list[float]:
-    return (matrix @ [x, y, 1]).tolist()
+def apply(matrix: NDArray[np.float64], x: float, y: float) -> tuple[float, float]:
+    mapped_x, mapped_y = matrix @ [x, y, 1]
+    return float(mapped_x), float(mapped_y)
 
 
 def test_box_region_is_a_centred_square_of_the_long_side() -> None:

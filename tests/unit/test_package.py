@@ -39,7 +39,7 @@ def test_packages_are_found_by_name(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_missing_package_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(PackageNotFound, match="no model package at .*absent") as caught:
+    with pytest.raises(PackageNotFound, match=r"no model package at .*absent") as caught:
         load_package(tmp_path / "absent")
     assert "python -m converters pull absent" in str(caught.value)
 

@@ -7,6 +7,7 @@ import math
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge.activation import activated
 from edge.detect import anchor_centers, without_doubles
@@ -21,7 +22,7 @@ from edge.track import REMEMBER_NS, Tracker
 SECOND_NS = 1_000_000_000
 
 
-def turned(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
+def turned(yaw_deg: float, pitch_deg: float, roll_deg: float) -> NDArray[np.float64]:
     """Side, side, forehead and chin of a head, turned: x right, y down, z away from the camera."""
     head = np.array([[-1.0, 0, 0], [1, 0, 0], [0, -1.2, 0], [0, 1.2, 0]])
     yaw, pitch, roll = np.radians([yaw_deg, pitch_deg, roll_deg])
@@ -29,7 +30,7 @@ def turned(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
     around_y = np.array([[math.cos(yaw), 0, -math.sin(yaw)], [0, 1, 0], [math.sin(yaw), 0, math.cos(yaw)]])
     around_x = np.array([[1, 0, 0], [0, math.cos(pitch), math.sin(pitch)], [0, -math.sin(pitch), math.cos(pitch)]])
     around_z = np.array([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1]])
-    return head @ (around_z @ around_y @ around_x).T
+    return np.asarray(head @ (around_z @ around_y @ around_x).T, np.float64)
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (30, 0, 0), (-30, 0, 0), (0, 20, 0), (0, -20, 0), (0, 0, 45), (0, 0, -45), (15, 10, 0)])
@@ -49,8 +50,8 @@ def test_pose_names_directions_of_the_picture() -> None:
 
 def test_sharpness_falls_with_blur_and_not_with_light() -> None:
     rng = np.random.default_rng(0)
-    sharp = cv2.resize(rng.integers(0, 255, (32, 32, 3)).astype(np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST)
-    blurred = cv2.GaussianBlur(sharp, (0, 0), 3).astype(np.uint8)
+    sharp = np.asarray(cv2.resize(rng.integers(0, 255, (32, 32, 3)).astype(np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST), np.uint8)
+    blurred = np.asarray(cv2.GaussianBlur(sharp, (0, 0), 3), np.uint8)
     dim = (sharp * 0.3).astype(np.uint8)
     assert sharpness(blurred) < 0.2 * sharpness(sharp)
     assert sharpness(dim) == pytest.approx(sharpness(sharp), rel=0.05)
