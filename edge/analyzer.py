@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from edge import quality
@@ -13,6 +14,7 @@ from edge.config import Config
 from edge.detect import FaceDetector
 from edge.engine import Choice, choose, close_engines, open_engines
 from edge.engine.engine import Engine
+from edge.errors import EngineError
 from edge.face import Face
 from edge.frame import Frame, Pixels
 from edge.package import Package, load_package
@@ -37,6 +39,12 @@ class Analyzer:
     Args:
         config: Settings; `source` is not looked at.
 
+    Attributes:
+        choice: What runs the networks.
+        notes: What a user must hear of, such as a GPU that could not be used.
+        package: The affect package.
+        detector_package: The package that finds its faces.
+
     Raises:
         ConfigError: An engine or precision that cannot be had was asked for by name.
         MissingDependency: The inference library is not installed.
@@ -47,14 +55,14 @@ class Analyzer:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.choice: Choice = choose(config.engine, config.precision)
+        self.notes: list[str] = []
         self.package: Package = load_package(config.model, allow_untrained=config.allow_untrained)
         self.detector_package: Package = load_package(self.package.detector_path(), allow_untrained=config.allow_untrained)
-        self._engines: list[Engine] = open_engines(self.detector_package, self.choice)
-        n_detectors = len(self._engines)
+        for_detection, for_affect = self._open()
+        self._engines: list[Engine] = [*for_detection, *for_affect]
         try:
-            self._engines += open_engines(self.package, self.choice)
-            self._detector = FaceDetector(self.detector_package, self._engines[:n_detectors])
-            self._networks = AffectNetworks(self.package, self._engines[n_detectors:])
+            self._detector = FaceDetector(self.detector_package, for_detection)
+            self._networks = AffectNetworks(self.package, for_affect)
         except BaseException:
             self.close()
             raise
@@ -105,6 +113,17 @@ class Analyzer:
     def close(self) -> None:
         """Free the networks."""
         close_engines(self._engines)
+
+    def _open(self) -> tuple[list[Engine], list[Engine]]:
+        """Load the networks, on the CPU where `auto` had chosen a GPU that does not start."""
+        try:
+            return open_engines(self.detector_package, self.choice), open_engines(self.package, self.choice)
+        except EngineError as error:
+            if not (self.choice.cuda and self.choice.fallback):
+                raise
+            self.notes.append(f"the GPU is not used, the networks run on the CPU: {error.args[0]}")
+            self.choice = msgspec.structs.replace(self.choice, cuda=False, why=f"{self.choice.why}, which did not start: CPU instead")
+            return open_engines(self.detector_package, self.choice), open_engines(self.package, self.choice)
 
     def _smoother(self) -> Smoother:
         return Unsmoothed() if self._config.smooth == "none" else Ema(self._config.time_constant)

@@ -106,6 +106,9 @@ class _Run:
         self._say(f"source   {source.name}: {source.description}")
         self._say(f"engine   {analyzer.engine_description}: {analyzer.choice.why}")
         self._say(f"package  {analyzer.package.name} ({analyzer.package.path}), faces by {analyzer.detector_package.name}")
+        for note in analyzer.notes:
+            print(f"edge-run: {note}", file=sys.stderr)
+            self._summary.note(note)
         if analyzer.package.manifest.not_offered:
             self._say(f"         not offered: {', '.join(analyzer.package.manifest.not_offered)}")
         if analyzer.package.manifest.low_confidence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -16,16 +16,20 @@ PrecisionChoice = Literal["auto", "fp32", "fp16", "int8"]
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """What `auto` came to.
+    """What the settings came to.
 
     Attributes:
         engine: Name of the engine, as in the summary.
         precision: Of the networks.
+        cuda: Run them on an NVIDIA GPU.
+        fallback: A GPU that does not start may be replaced by the CPU, loudly.
         why: One line for the log: what was chosen and why.
     """
 
     engine: Literal["onnxruntime"]
     precision: Precision
+    cuda: bool
+    fallback: bool
     why: str
 
 
@@ -34,43 +38,37 @@ def choose(engine: EngineName, precision: PrecisionChoice) -> Choice:
 
     Raises:
         ConfigError: An engine or precision was asked for by name that cannot be had.
+        MissingDependency: The inference library is not installed.
     """
     if engine == "tensorrt":
         raise ConfigError("not yet: --engine tensorrt", hint="--engine onnxruntime, or auto")
     if precision in ("fp16", "int8"):
         raise ConfigError(f"not yet: --precision {precision}", hint="--precision fp32, or auto")
-    asked = "as asked" if engine == "onnxruntime" else "the only engine of this version"
-    return Choice(
-        engine="onnxruntime",
-        precision="fp32",
-        why=f"engine onnxruntime ({asked}), precision fp32 ({'as asked' if precision == 'fp32' else 'the precision of the package'})",
-    )
+    require("onnxruntime", install="make setup   or: pip install onnxruntime", why="inference")
+    from edge.engine import ort
+
+    cuda = ort.cuda_available()
+    why_engine = "as asked" if engine == "onnxruntime" else "the only engine of this version"
+    why_processor = "this build of ONNX Runtime has the CUDA provider" if cuda else "this build of ONNX Runtime has no CUDA provider"
+    why_precision = "as asked" if precision == "fp32" else "the package's own"
+    why = f"onnxruntime: {why_engine}; {'CUDA' if cuda else 'CPU'}: {why_processor}; fp32: {why_precision}"
+    return Choice(engine="onnxruntime", precision="fp32", cuda=cuda, fallback=engine == "auto", why=why)
 
 
 def open_engines(package: Package, choice: Choice) -> list[Engine]:
     """Load every network of a package, in the order of its stages.
 
     Raises:
-        MissingDependency: The inference library is not installed.
         PackageNotFound: The package lacks the precision.
-        EngineError: A network cannot be loaded.
+        EngineError: A network cannot be loaded, or CUDA does not start.
     """
-    require("onnxruntime", install="pip install onnxruntime   (or: make setup)", why="inference")
     from edge.engine import ort
 
-    cuda, threads = ort.cuda_available(), ort.default_threads()
-    engines: list[Engine] = []
-    try:
-        for stage in package.manifest.stages:
-            path = package.model_path(stage, choice.precision)
-            engines.append(ort.OrtEngine(path, cuda=cuda, threads=threads))
-    except BaseException:
-        close_engines(engines)
-        raise
-    return engines
+    threads = ort.default_threads()
+    return [ort.OrtEngine(package.model_path(stage, choice.precision), cuda=choice.cuda, threads=threads) for stage in package.manifest.stages]
 
 
-def close_engines(engines: Sequence[Engine]) -> None:
+def close_engines(engines: Iterable[Engine]) -> None:
     """Close them all."""
     for engine in engines:
         engine.close()
