@@ -258,9 +258,7 @@ class GstSource:
         info = self._gst_video.VideoInfo.new_from_caps(caps)
         where = self._position()
         if info.interlace_mode != self._gst_video.VideoInterlaceMode.PROGRESSIVE:
-            raise UnsupportedFormat(
-                f"{where}: interlaced video in {info.finfo.name}, which cannot be told apart", hint="gst:... ! deinterlace makes whole pictures of it"
-            )
+            raise UnsupportedFormat(f"{where}: its pictures are interlaced ({info.finfo.name})", hint="gst:... ! deinterlace makes whole pictures of them")
         _, red, blue = self._gst_video.video_color_matrix_get_Kr_Kb(info.colorimetry.matrix)
         self._layout = RawLayout(
             pixel_format=info.finfo.name,

@@ -13,7 +13,7 @@ from edge.capture.pixels import upright
 from edge.capture.source import SourceSettings
 from edge.clock import monotonic_ns
 from edge.errors import CaptureError, UnsupportedFormat
-from edge.frame import Frame
+from edge.frame import Frame, Pixels
 
 
 class PictureSource:
@@ -35,7 +35,7 @@ class PictureSource:
         if encoded.startswith(b"\xff\xd8") and b"\xff\xd9" not in encoded[encoded.rfind(b"\xff\xda") :]:
             # libjpeg paints the missing part gray and says so on stderr only.
             raise UnsupportedFormat(f"the JPEG has no end: it was cut off: {path}", hint="copy it again")
-        bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        bgr = _decoded(encoded)
         if bgr is None:
             raise UnsupportedFormat(f"the picture is damaged, or of a kind that OpenCV does not read: {path}", hint="copy it again, or convert it to PNG")
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
@@ -75,3 +75,14 @@ class PictureSource:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _decoded(encoded: bytes) -> Pixels | None:
+    """uint8[H, W, 3] in OpenCV's order, upright. OpenCV's own complaints about damaged files stay off the terminal."""
+    level = cv2.getLogLevel()
+    cv2.setLogLevel(0)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    finally:
+        cv2.setLogLevel(level)
+    return None if bgr is None else np.asarray(bgr, np.uint8)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -93,7 +94,7 @@ def plan_file(settings: SourceSettings, has_element: HasElement) -> Plan:
     # One picture for each frame of interlaced video; idle otherwise.
     converter = f"nvvidconv ! {_FROM_NVMM}" if has_element("nvvidconv") else "deinterlace fields=top"
     return Plan(
-        name=settings.uri.replace("\\", "/").rpartition("/")[2],
+        name=Path(settings.uri).name,
         where=settings.uri,
         head=f"filesrc location={quoted(settings.uri)} ! {decoder} ! {converter}",
         pace="clocked" if settings.realtime else "every",

