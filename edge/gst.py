@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import CaptureError, EdgeError, MissingDependency, SourceLost, SourceNotFound, UnsupportedFormat
+from edge.errors import CaptureError, ConfigError, EdgeError, MissingDependency, SourceLost, SourceNotFound, UnsupportedFormat
 
 _TYPELIB_PACKAGES = ("gir1.2-gstreamer-1.0", "gir1.2-gst-plugins-base-1.0")
 _ELEMENTS_OF_PACKAGE = {
@@ -117,7 +117,7 @@ def parse_pipeline(text: str, *, where: str) -> Any:
         if error.matches(gst.ParseError.quark(), gst.ParseError.NO_SUCH_ELEMENT):
             name = re.search(r'"([^"]+)"', error.message)
             raise missing_element(name.group(1) if name else error.message, why=where) from error
-        raise CaptureError(f"{where}: GStreamer cannot build the pipeline: {error.message}\n  {text}", hint="try it with gst-launch-1.0") from error
+        raise ConfigError(f"{where}: GStreamer cannot build the pipeline: {error.message}\n  {text}", hint="try it with gst-launch-1.0") from error
 
 
 def error_from(message: Any, *, where: str, lost: bool) -> EdgeError:
@@ -157,7 +157,7 @@ def _no_decoder(debug: str, where: str) -> EdgeError:
     # `decodebin`, told to expose video alone, reports the sound of a file without pictures as a missing decoder.
     if missing and all(kind == "audio" for _, kind in missing):
         return UnsupportedFormat(f"{where} holds no video, only sound ({', '.join(name for name, _ in missing)})")
-    names = ", ".join(name for name, _ in missing) or debug.splitlines()[-1]
+    names = ", ".join(name for name, kind in missing if kind != "audio") or debug.splitlines()[-1]
     return MissingDependency(
         f"{where} needs a GStreamer decoder that is not installed: {names}",
         hint=_apt_line("gstreamer1.0-libav", "gstreamer1.0-plugins-bad", "gstreamer1.0-plugins-ugly"),

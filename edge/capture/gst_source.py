@@ -189,25 +189,26 @@ class GstSource:
         self._pipeline.get_by_name("waiting").get_static_pad("sink").add_probe(self._gst.PadProbeType.BUFFER, number)
 
     def _wait_for_format(self) -> None:
-        """Wait until the first frame is on its way: by then everything that can be missing has been found missing."""
+        """Wait until a first frame has come, or is about to where none is kept; by then everything that can be missing has been found missing."""
         kinds = self._gst.MessageType
         deadline_ns = monotonic_ns() + self._timeout_ns
-        while not self._pad.has_current_caps():
+        while not (self._plan.pace == "newest" and self._pad.has_current_caps()):
             message = self._bus.timed_pop_filtered(_OPENING_NS, kinds.ERROR | kinds.EOS | kinds.ASYNC_DONE)
             if message is not None and message.type == kinds.ERROR:
                 raise error_from(message, where=self._plan.where, lost=False)
-            if message is not None and message.type == kinds.EOS:
-                raise self._end()
+            if message is not None:
+                break
             if monotonic_ns() > deadline_ns:
-                raise CaptureTimeout(
-                    f"{self._plan.where}: no picture within {self._timeout_ns / 1e9:g} s",
-                    hint="check address, power and cable; a file may be damaged",
-                )
+                hint = "check address, power and cable; a file may be damaged"
+                raise CaptureTimeout(f"{self._plan.where}: no picture within {self._timeout_ns / 1e9:g} s", hint=hint)
+        if self._sink.is_eos():
+            raise self._end()
 
     def _pull(self, wait_ns: int) -> Any:
         sample = self._sink.try_pull_sample(wait_ns)
         # Also empties the bus, which would grow for as long as the source runs.
-        self._failure = self._bus.pop_filtered(self._gst.MessageType.ERROR) or self._failure
+        message = self._bus.pop_filtered(self._gst.MessageType.ERROR)
+        self._failure = self._failure or message
         if sample is None and self._failure is not None and not self._sink.is_eos():
             sample = self._sink.try_pull_sample(_LAST_FRAMES_NS)
         return sample

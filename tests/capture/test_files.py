@@ -123,8 +123,10 @@ def turned_mp4(tmp_path: Path, matrix: tuple[int, int, int, int]) -> Path:
     """An MP4 of the four corners, whose track header asks for a turn."""
     quarters = []
     for index, color in enumerate(("ffff0000", "ff00ff00", "ff0000ff", "ffffffff")):
-        at = f"sink_{index}::xpos={index % 2 * 160} sink_{index}::ypos={index // 2 * 120}"
-        quarters.append((at, f"videotestsrc num-buffers=3 pattern=solid-color foreground-color=0x{color} ! video/x-raw,width=160,height=120 ! c.sink_{index}"))
+        place = f"sink_{index}::xpos={index % 2 * 160} sink_{index}::ypos={index // 2 * 120}"
+        quarters.append(
+            (place, f"videotestsrc num-buffers=3 pattern=solid-color foreground-color=0x{color} ! video/x-raw,width=160,height=120 ! c.sink_{index}")
+        )
     places, sources = zip(*quarters, strict=True)
     path = make_clip(
         tmp_path / "turned.mp4", f"mp4mux name=m compositor name=c {' '.join(places)} ! video/x-raw,format=I420 ! x264enc ! m. {' '.join(sources)} m."
@@ -208,7 +210,7 @@ def test_reading_after_closing(clip: Callable[[str], Path]) -> None:
 
 def test_reading_without_patience(clip: Callable[[str], Path]) -> None:
     with open_source(SourceSettings(str(clip("single_face.mp4")))) as source:
-        seqs = []
+        seqs: list[int] = []
         while len(seqs) < 72:
             frame = source.read(0.0)
             if frame is not None:

@@ -13,7 +13,7 @@ from edge.capture.source import Rotation
 from tests.capture.clip_maker import corner_colors, corner_picture
 
 BT601, BT709, BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)
-TURNS: list[tuple[Rotation, bool]] = [(turn, mirror) for turn in (0, 90, 180, 270) for mirror in (False, True)]  # type: ignore[misc]
+TURNS: list[tuple[Rotation, bool]] = [(turn, mirror) for turn in (0, 90, 180, 270) for mirror in (False, True)]
 
 
 def yuv_from(rgb: NDArray[np.float64], weights: tuple[float, float], *, full_range: bool) -> NDArray[np.uint8]:
@@ -25,7 +25,8 @@ def yuv_from(rgb: NDArray[np.float64], weights: tuple[float, float], *, full_ran
         levels = planes * 255 + np.array([0, 128, 128])[:, None, None]
     else:
         levels = planes * np.array([219, 224, 224])[:, None, None] + np.array([16, 128, 128])[:, None, None]
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def blocks(height: int, width: int) -> NDArray[np.float64]:
@@ -40,11 +41,12 @@ def memory_of(pixel_format: str, planes: NDArray[np.uint8], *, padding: int) -> 
     """Lay planes out in memory with rows that are `padding` bytes longer than the picture, and rubbish in between."""
     y, u, v = planes[0], planes[1, ::2, ::2], planes[2, ::2, ::2]
     parts = [y, u, v] if pixel_format == "I420" else [y, np.stack([u, v], axis=-1).reshape(u.shape[0], -1)]
-    memory, offsets, strides = [], [], []
+    memory: list[NDArray[np.uint8]] = []
+    offsets, strides = [], []
     for part in parts:
         rows = np.full((part.shape[0] + padding, part.shape[1] + padding), 77, np.uint8)
         rows[: part.shape[0], : part.shape[1]] = part
-        offsets.append(sum(map(len, memory)))
+        offsets.append(sum(rows.size for rows in memory))
         strides.append(rows.shape[1])
         memory.append(rows.ravel())
     layout = {"pixel_format": pixel_format, "height_px": y.shape[0], "width_px": y.shape[1], "offsets": tuple(offsets), "strides": tuple(strides)}
