@@ -106,6 +106,18 @@ def test_an_error_in_the_middle_comes_after_the_frames_before_it() -> None:
             source.read(0.1)
 
 
+def test_frames_on_their_way_are_waited_for() -> None:
+    slow = "identity error-after=11 sleep-time=20000 ! queue ! identity sleep-time=60000"
+    seqs: list[int] = []
+    with open_source(SourceSettings(f"gst:videotestsrc num-buffers=20 ! video/x-raw,format=RGB,width=64,height=64,framerate=30/1 ! {slow}")) as source:
+        while len(seqs) < 10:
+            frame = source.read(0.0)
+            if frame is not None:
+                seqs.append(frame.seq)
+        with pytest.raises(SourceLost, match="after 10 frames"):
+            read_to_the_end(source)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
