@@ -153,7 +153,10 @@ class GstSource:
                 yield frame
 
     def close(self) -> None:
-        """Stop the pipeline and free what it holds."""
+        """Stop the pipeline and free what it holds.
+
+        Of a V4L2 camera, GStreamer 1.22 itself keeps one descriptor open until the process ends: it unrefs its buffer pool once too seldom.
+        """
         self._stop()
 
     def __enter__(self) -> GstSource:

@@ -38,6 +38,7 @@ _CAMERA_FORMATS = ("NV12", "I420", "YUY2", "UYVY", "RGB", "GRAY8", "MJPG")
 _FORMAT_ALIASES = {"YUYV": "YUY2", "MJPEG": "MJPG", "JPEG": "MJPG", "GREY": "GRAY8"}
 _DEFAULT_SIZE_PX = (1280, 720)
 _DEFAULT_FPS = 30
+_N_MODES_SHOWN = 16
 # Source: the `flip-method` values of nvvidconv, NVIDIA's Accelerated GStreamer guide; 4 to 7 are the flips.
 _FLIP_METHODS: dict[tuple[Rotation, bool], int] = {
     (0, False): 0,
@@ -236,9 +237,12 @@ def choose_mode(settings: SourceSettings, modes: Sequence[Mode], *, where: str) 
     size_text = "x".join(map(str, settings.size_px or ()))
     rate_text = "" if settings.fps is None else f"at {settings.fps:g} fps"
     asked = " ".join(filter(None, (wanted_format, size_text, rate_text))) or "pictures that can be read"
-    bare_sensor = modes and not any(mode.pixel_format in _CAMERA_FORMATS for mode in modes)
+    usable = [mode for mode in modes if mode.pixel_format in _CAMERA_FORMATS]
+    bare_sensor = modes and not usable
+    offered = [str(mode) for mode in usable or modes if wanted_format in ("", mode.pixel_format)] or sorted({mode.pixel_format for mode in usable or modes})
+    more = f"; and {len(offered) - _N_MODES_SHOWN} more" if len(offered) > _N_MODES_SHOWN else ""
     raise CaptureError(
-        f"{where} does not offer {asked}; it offers: {'; '.join(map(str, modes)) or 'nothing'}",
+        f"{where} does not offer {asked}; it offers: {'; '.join(offered[:_N_MODES_SHOWN]) or 'nothing'}{more}",
         hint="it looks like a bare sensor: use camera:csi0" if bare_sensor else "choose --camera-size, --camera-fps and --camera-format from these",
     )
 

@@ -39,7 +39,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 HOMES: dict[str, set[str]] = {
     "gi": {"edge/gst.py"},
     "onnxruntime": {"edge/engine/ort.py", "converters/parity.py", "converters/real_inputs.py"},
-    "onnx": {"edge/engine/ort.py", "edge/engine/cpu_rewrites.py", "converters/"},
+    "onnx": {"edge/engine/ort.py", "edge/engine/cpu_channels.py", "edge/engine/cpu_rewrites.py", "converters/"},
     "ai_edge_litert": {"converters/", "benchmarks/networks.py"},
     "tensorrt": set(),
     "torch": set(),

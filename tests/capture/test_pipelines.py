@@ -145,10 +145,14 @@ def test_a_range_of_sizes_and_rates() -> None:
 
 
 def test_what_a_camera_lacks_is_answered_with_what_it_has() -> None:
-    with pytest.raises(
-        CaptureError, match=r"/dev/video0 does not offer YUY2 1280x720 at 30 fps; it offers: YUY2 640x480 at 30/15 fps; YUY2 1280x720 at 10 fps; "
-    ):
-        choose_mode(SourceSettings("camera:0", size_px=(1280, 720), fps=30, pixel_format="YUYV"), WEBCAM, where="/dev/video0")
+    asked = SourceSettings("camera:0", size_px=(1280, 720), fps=30, pixel_format="YUYV")
+    offers = r"/dev/video0 does not offer YUY2 1280x720 at 30 fps; it offers: YUY2 640x480 at 30/15 fps; YUY2 1280x720 at 10 fps\n"
+    with pytest.raises(CaptureError, match=offers):
+        choose_mode(asked, WEBCAM, where="/dev/video0")
+    with pytest.raises(CaptureError, match=r"does not offer NV12; it offers: MJPG; YUY2\n"):
+        choose_mode(SourceSettings("camera:0", pixel_format="NV12"), WEBCAM, where="x")
+    with pytest.raises(CaptureError, match=r"; MJPG 15x8 at 30 fps; and 4 more\n"):
+        choose_mode(SourceSettings("camera:0", fps=99), [mode("MJPG", width, 8, 30) for width in range(20)], where="x")
     with pytest.raises(CaptureError, match=r"does not offer pictures that can be read; it offers: RG10 1920x1080(.|\n)*use camera:csi0"):
         choose_mode(SourceSettings("camera:0"), [mode("RG10", 1920, 1080)], where="x")
     with pytest.raises(CaptureError, match="it offers: nothing"):
