@@ -15,7 +15,7 @@ from edge import crop, quality
 from edge.activation import activated
 from edge.clock import StageTimes
 from edge.engine.engine import Engine
-from edge.errors import PackageError, PackageRefused
+from edge.errors import PackageRefused
 from edge.face import Face, frame_from_crop
 from edge.frame import Pixels
 from edge.package import ActionUnits, CropInput, Emotions, Landmarks, Output, Package, PointsInput, Presence, Scores, Stage
@@ -62,13 +62,10 @@ class AffectNetworks:
         engines: One engine for each of its stages, in their order.
 
     Raises:
-        PackageError: The package does another task.
         PackageRefused: It has a kind of stage that this version does not run.
     """
 
     def __init__(self, package: Package, engines: Sequence[Engine]) -> None:
-        if package.manifest.task != "face-affect":
-            raise PackageError(f"expected a package of task 'face-affect', got '{package.manifest.task}' in {package.path}", hint="choose another --model")
         for stage in package.manifest.stages:
             if not isinstance(stage.input, CropInput | PointsInput):
                 raise PackageRefused(f"not yet: stage '{stage.name}' of package '{package.name}' takes whole frames", hint="choose another --model")
@@ -143,7 +140,7 @@ class AffectNetworks:
                 _place(reading, stage.name, output, row, placed)
         elif isinstance(output, Presence):
             for reading, score in zip(readings, activated(rows, output.activation)[:, 0].tolist(), strict=True):
-                reading.presence, reading.present = score, score >= output.min_score
+                reading.presence, reading.present = score, reading.present and score >= output.min_score
         elif isinstance(output, Emotions | Scores | ActionUnits):
             values = activated(rows, output.activation)
             if isinstance(output, ActionUnits):
@@ -183,8 +180,13 @@ def _place(reading: Reading, stage: str, output: Landmarks, row: Tensor, frame_f
     points = np.empty_like(in_crop)
     points[:, :2] = in_crop[:, :2] @ frame_from_crop[:, :2].T + frame_from_crop[:, 2]
     points[:, 2] = in_crop[:, 2] * np.hypot(frame_from_crop[0, 0], frame_from_crop[1, 0])
+    axes = points[list(output.axes)]
+    spans = np.linalg.norm(axes[1::2] - axes[::2], axis=1)
+    if not (np.isfinite(points).all() and spans.min() > 0):
+        reading.present = False  # a network that gives no shape has found no face
+        return
     reading.landmarks[stage] = points
-    reading.pose = pose_from_axes(points[list(output.axes)])
+    reading.pose = pose_from_axes(axes)
     left, top = points[:, :2].min(axis=0).tolist()
     right, bottom = points[:, :2].max(axis=0).tolist()
     eyes = np.stack([points[list(output.left_eye), :2].mean(axis=0), points[list(output.right_eye), :2].mean(axis=0)])

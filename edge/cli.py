@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
+import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.config import NOT_YET, Config, load_config, toml_of
-from edge.errors import ConfigError, EdgeError, require
+from edge.capture.source import masked
+from edge.config import Config, load_config, toml_of
+from edge.errors import CaptureError, ConfigError, EdgeError, MissingDependency, require
 
 if TYPE_CHECKING:
     from edge.pipeline import Pipeline
 
 BUG_EXIT_CODE = 70
+# Before anything was opened. Source: the shells' convention, 128 + SIGINT.
+INTERRUPTED_EXIT_CODE = 130
 
 _EXAMPLES = """examples:
   edge-run --camera 0                                        live, with a status line
@@ -34,12 +40,11 @@ exit codes: 0 done, 2 configuration, 3 missing dependency, 4 model package, 5 ca
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - closed by whoever started us (`2>&-`): the log must not go among the records
+    _keep_freed_memory()
     try:
         flags = vars(_parser().parse_args(argv))
         quiet, config_path, print_config = flags.pop("quiet"), flags.pop("config"), flags.pop("print_config")
-        for name, flag in NOT_YET.items():
-            if flags.pop(name, None) is not None:
-                raise ConfigError(f"not yet: {flag}", hint="edge-run --help lists what there is")
         config = load_config(config_path, flags)
         if print_config:
             sys.stdout.write(toml_of(config))
@@ -48,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeError as error:
         print(f"edge-run: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
     except Exception:  # noqa: BLE001 - whatever is not an EdgeError is a bug, and is shown as one
         traceback.print_exc()
         print("edge-run: this is a bug: please report it with the lines above", file=sys.stderr)
@@ -75,9 +82,11 @@ class _Run:
         error: BaseException | None = None
         try:
             with ExitStack() as stack:
+                stack.enter_context(_signals(self._interrupt))
                 self._run(stack)
-        except Exception as caught:  # noqa: BLE001 - raised again below, after the summary
-            error = caught
+        except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - raised again below, after the summary
+            # A source that is given up while it connects has not failed.
+            error = None if self._interrupted and isinstance(caught, (CaptureError, KeyboardInterrupt)) else caught
         report = self._summary.report("failed" if error else "interrupted" if self._interrupted else "done", error=str(error) if error else None)
         if self._config.summary:
             write_summary(report, Path(self._config.summary))
@@ -99,7 +108,6 @@ class _Run:
         from edge.view.viewer import open_viewer
 
         config = self._config
-        stack.enter_context(_signals(self._interrupt))
         self._pipeline = pipeline = stack.enter_context(Pipeline(config))
         analyzer, source = pipeline.analyzer, pipeline.source
         self._summary = Summary(engine=analyzer.choice.engine, precision=analyzer.choice.precision, model=analyzer.package.name)
@@ -113,8 +121,9 @@ class _Run:
             self._say(f"         not offered: {', '.join(analyzer.package.manifest.not_offered)}")
         if analyzer.package.manifest.low_confidence:
             self._say(f"         low confidence: {', '.join(analyzer.package.manifest.low_confidence)}")
-        header = make_header(analyzer.package, source=source.name, settings=msgspec.to_builtins(config), gstreamer=_gstreamer_version())
-        input_path = Path(config.source) if Path(config.source).exists() else None
+        settings = msgspec.to_builtins(config) | {"source": masked(config.source)}
+        header = make_header(analyzer.package, source=source.name, settings=settings, gstreamer=_gstreamer_version())
+        input_path = self._input_path()
         outputs = [
             stack.enter_context(closing(open_output(dest, header=header, csv_style=config.csv_style, raw=config.raw, input_path=input_path)))
             for dest in config.output
@@ -137,29 +146,51 @@ class _Run:
             self._summary.note(f"{viewer.n_skipped} frames were not drawn: drawing is slower than the source, and results come first")
 
     def _check_destinations(self) -> None:
+        """Refuse what cannot be written, before anything is opened; and two results in one file."""
         from edge.output.destination import check_destination
 
-        input_path = Path(self._config.source) if self._config.source else None
-        for option, dest in (("--summary", self._config.summary), ("--annotate", self._config.annotate)):
-            if dest is not None:
-                check_destination(Path(dest), option=option, input_path=input_path)
+        named = [("--output", dest) for dest in self._config.output]
+        named += [(option, dest) for option, dest in (("--summary", self._config.summary), ("--annotate", self._config.annotate)) if dest is not None]
+        taken: dict[str, str] = {}
+        for option, dest in named:
+            place = dest if dest == "-" or "://" in dest else os.path.realpath(dest)
+            if place in taken:
+                raise ConfigError(f"{option} names what {taken[place]} names already: {dest}", hint="give each result a file of its own")
+            taken[place] = option
+            try:
+                if place != dest or dest.startswith("/"):
+                    check_destination(Path(dest), option=option, input_path=self._input_path())
+            except OSError as error:
+                if isinstance(error, EdgeError):
+                    raise
+                raise ConfigError(f"{option}: {dest}: {error.strerror}", hint="choose another name") from error
+
+    def _input_path(self) -> Path | None:
+        """The file that is being read, where it is one."""
+        from edge.pipeline import source_settings
+
+        try:
+            path = Path(source_settings(self._config).uri)
+            return path if path.exists() else None
+        except OSError:  # also a sample that is not there, which is said when it is opened
+            return None
 
     def _interrupt(self) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt  # asked twice: whatever hangs is left as it is
-        self._interrupted = True
-        if self._pipeline is not None:
-            self._pipeline.stop()
+        asked_before, self._interrupted = self._interrupted, True
+        if asked_before or self._pipeline is None:
+            raise KeyboardInterrupt  # while something is being opened, or hangs: it is given up
+        self._pipeline.stop()
 
     def _say(self, text: str) -> None:
         if not self._quiet:
-            print(text, file=sys.stderr)
+            with suppress(OSError):  # nobody reads the log any more; the records go on
+                print(text, file=sys.stderr)
 
 
 @contextmanager
 def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Call `interrupt` on SIGINT and SIGTERM; put the former handlers back at the end."""
-    former = {number: signal.signal(number, lambda *_: interrupt()) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Call `interrupt` on SIGINT, SIGTERM and SIGHUP; put the former handlers back at the end."""
+    former = {number: signal.signal(number, lambda *_: interrupt()) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
@@ -167,10 +198,27 @@ def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _gstreamer_version() -> str:
+def _keep_freed_memory() -> None:
+    """Have the C library keep freed blocks for the next frame.
+
+    Crops and batches are just over the size from which glibc gives memory back to the system; each frame would then page it in again (5 % of the time on the
+    sample clip). 32 MiB is the largest limit that glibc takes. Source: mallopt(3).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3
+        mallopt(trim_threshold, 1 << 28)
+        mallopt(mmap_threshold, 1 << 25)
+
+
+def _gstreamer_version() -> str | None:
+    """Version of GStreamer, None where it is not installed (pictures are read without it)."""
     from edge.gst import load_gst
 
-    return ".".join(str(part) for part in load_gst().Gst.version()[:3])
+    try:
+        return ".".join(str(part) for part in load_gst().Gst.version()[:3])
+    except MissingDependency:
+        return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -226,11 +274,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
+    if not re.fullmatch(r"\d+[xX]\d+", text):
+        raise argparse.ArgumentTypeError(f"expected WxH in pixels, such as 1280x720; got '{text}'")
+    width, height = text.lower().split("x")
     return int(width), int(height)
 
 
 def _four_ints(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(,\d+){3}", text):
+        raise argparse.ArgumentTypeError(f"expected L,T,R,B in pixels, such as 0,0,640,360; got '{text}'")
     return tuple(int(part) for part in text.split(","))
 
 

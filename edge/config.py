@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,7 +76,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 # Reserved names of the contract: refused by name until they exist, never accepted and ignored.
-NOT_YET = {"slo_ms": "--slo-ms"}
+NOT_YET = ("slo-ms",)
 _NOT_YET_VALUES = {"smooth": ("one-euro", "hmm"), "display": ("web",)}
 
 
@@ -98,7 +100,10 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
             raise ConfigError(f"cannot read {path}: {error.strerror}", hint="--config takes a TOML file; --print-config prints one") from error
         except (msgspec.MsgspecError, ValueError) as error:
             raise ConfigError(f"{path} is not TOML: {error}", hint="--print-config prints a file to start from") from error
-    settings |= {name.replace("_", "-"): value for name, value in overrides.items()}
+    settings |= {name.replace("_", "-"): os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in overrides.items()}
+    for name in NOT_YET:
+        if name in settings:
+            raise ConfigError(f"not yet: --{name}", hint="edge-run --help lists what there is")
     for name, values in _NOT_YET_VALUES.items():
         value = settings.get(name)
         if isinstance(value, str) and value.split(":")[0] in values:
@@ -124,6 +129,10 @@ def _check(config: Config, where: str) -> None:
     def refuse(name: str, expected: str, got: object) -> None:
         raise ConfigError(f"{where}: {name}: expected {expected}, got {got}", hint=f"edge-run --help explains --{name}")
 
+    for name in ("time_constant", "min_face", "duration", "camera_fps"):
+        value = getattr(config, name)
+        if value is not None and not math.isfinite(value):
+            refuse(name.replace("_", "-"), "a finite number", value)
     if config.time_constant <= 0:
         refuse("time-constant", "seconds > 0 (--smooth none turns smoothing off)", config.time_constant)
     if config.max_faces < 1:

@@ -26,6 +26,8 @@ from edge.package import Boxes, FrameInput, Package, Stage
 
 # Neighbouring tiles share at least this part of their side; a face that is cut by both is large enough for the whole-frame view.
 _TILE_OVERLAP = 0.2
+# A strip that would need more tiles than this is looked at as a whole: it holds no face that is as wide as a tile.
+_MAX_TILES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,11 @@ class FaceDetector:
 
     def _views(self, height: int, width: int) -> Iterable[_View]:
         for number, network in enumerate(self._networks):
-            if network.spec.resize != "tiles" or height == width:
-                yield _View(number, 0, 0, width, height)
-                continue
             short, long = min(height, width), max(height, width)
             steps = max(1, math.ceil((long - short) / ((1 - _TILE_OVERLAP) * short)))
+            if network.spec.resize != "tiles" or height == width or steps >= _MAX_TILES:
+                yield _View(number, 0, 0, width, height)
+                continue
             for step in range(steps + 1):
                 at = round((long - short) * step / steps)
                 yield _View(number, at if width > height else 0, at if height > width else 0, short, short)

@@ -101,6 +101,12 @@ def missing_element(name: str, *, why: str) -> MissingDependency:
     return MissingDependency(f"{why} needs the GStreamer element '{name}', which is not installed{complaints}", hint=hint)
 
 
+def quoted(value: str) -> str:
+    """Return a value as a pipeline's text wants it, whatever characters it holds."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def parse_pipeline(text: str, *, where: str) -> Any:
     """Build a pipeline from its text.
 

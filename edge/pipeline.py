@@ -11,15 +11,19 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from edge.analyzer import Analyzer
 from edge.capture import open_source
 from edge.capture.source import Source, SourceSettings
 from edge.clock import StageTimes
 from edge.config import Config, load_config
-from edge.errors import ConfigError, SourceNotFound
+from edge.errors import CaptureError, ConfigError, SourceNotFound
 from edge.frame import Frame
 from edge.package import models_dir
 from edge.result import FrameResult
+
+_OF_THE_COMMAND = {"output", "csv_style", "raw", "display", "annotate", "summary"}
 
 SAMPLE_CLIP = "WolfgangLanger_Pexels.mp4"
 # How long a read may keep the loop from noticing that it should stop.
@@ -30,16 +34,18 @@ class Pipeline:
     """The runtime, for use from Python. Opened on construction, closed by `close()` or at the end of a `with`.
 
     Args:
-        config: All settings at once; or give them by name.
-        source: An already opened source, instead of the one that the settings name.
-        settings: Fields of `edge.Config`.
+        config: Settings.
+        opened: An already opened source, instead of the one that the settings name; it is closed with the pipeline.
+        settings: Fields of `edge.Config`; they win over `config`. Those that say where results go are the command's: here results come to you.
 
     Raises:
         EdgeError: Whatever cannot be opened; see `edge.errors`.
     """
 
     def __init__(self, config: Config | None = None, *, opened: Source | None = None, **settings: Any) -> None:
-        self.config = config if config is not None else load_config(None, settings)
+        if ignored := sorted(_OF_THE_COMMAND & settings.keys()):
+            raise ConfigError(f"{', '.join(ignored)}: a Pipeline writes and shows nothing", hint="take the results from the loop, or run edge-run")
+        self.config = load_config(None, (msgspec.structs.asdict(config) if config is not None else {}) | settings)
         self._stop = threading.Event()
         self.analyzer = Analyzer(self.config)
         try:
@@ -76,13 +82,9 @@ class Pipeline:
         """End the run after the frame in hand; may be called from a signal handler or another thread."""
         self._stop.set()
 
-    @property
-    def stopped(self) -> bool:
-        """True once `stop()` was called."""
-        return self._stop.is_set()
-
     def close(self) -> None:
-        """Close source and networks."""
+        """Stop, and close source and networks."""
+        self.stop()
         self.source.close()
         self.analyzer.close()
 
@@ -103,6 +105,10 @@ class Pipeline:
                 frame = self.source.read(_READ_S)
             except EOFError:
                 return None
+            except CaptureError:
+                if self._stop.is_set():
+                    return None  # closed, or asked to stop, while waiting: not a failure
+                raise
             if frame is not None:
                 return frame
         return None

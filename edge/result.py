@@ -75,7 +75,11 @@ class FaceResult:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """One frame. `stage_ms` holds wall milliseconds per stage of the path (see `edge.pipeline`); `age_ms` is None for sources that are not paced."""
+    """One frame.
+
+    `stage_ms` holds wall milliseconds per stage of the path (see `Analyzer.step`; `read` includes waiting for the frame); `age_ms` is None for sources that
+    are not paced.
+    """
 
     source: str
     seq: int

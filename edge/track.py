@@ -17,9 +17,11 @@ REMEMBER_NS = 1_000_000_000
 # Two boxes are the same face from this overlap on. Source: the usual 0.5 of detection benchmarks (PASCAL VOC) is for tight boxes of one labeller; the boxes
 # of a detector and of a mesh differ by a forehead.
 _SAME_FACE_OVERLAP = 0.3
-# A lost face is looked for within this many box sides, and taken up again if its size has changed by less than the factor.
-_REACH_SIDES = 1.0
+# A lost face is looked for within this many box sides, and taken up again if its size has changed by less than the factor: a person beside it is another one.
+_REACH_SIDES = 0.6
 _MAX_GROWTH = 1.6
+# A face takes another one's place only if it is wanted by this much more, so that two of a size do not take turns.
+_CLEARLY = 1.25
 
 
 @dataclass(slots=True)
@@ -62,9 +64,9 @@ class Tracker:
         return len(self.active) >= self._max_faces
 
     def unexplained(self, found: Iterable[Face]) -> list[Face]:
-        """Return the faces that are not those of active tracks, as many as there is room for, largest first."""
+        """Return the faces that are not those of active tracks, largest first."""
         new = [face for face in found if not any(_same(face, track.face) for track in self.active)]
-        return sorted(new, key=lambda face: -face.side_px)[: self._max_faces - len(self.active)]
+        return sorted(new, key=lambda face: -face.side_px)
 
     def moved(self, found: Sequence[Face]) -> list[Face | None]:
         """Return for each active track the detection that is its face now, each used once, best overlap first; None where there is none."""
@@ -81,6 +83,8 @@ class Tracker:
         if near:
             track = min(near, key=lambda track: _distance(track.face, face))
             self._lost.remove(track)
+            # The number is kept on trust; what was smoothed before is not carried over to what may be somebody else.
+            track.smoother = self._make_smoother()
         else:
             track = Track(self._next, face, self._make_smoother(), t_media_ns, t_media_ns)
             self._next += 1
@@ -105,16 +109,30 @@ class Tracker:
                 kept.append(track)
         self.active = [track for track in self.active if track in kept]
 
+    def make_room(self, face: Face, rule: Primary, frame_wh_px: tuple[int, int], t_media_ns: int) -> bool:
+        """End the least wanted track for a new face that is clearly wanted more; False where there is none, as always by the rule `longest`."""
+        if rule == "longest":
+            return False
+        least = max(self.active, key=lambda track: _remoteness(track.face, rule, frame_wh_px))
+        if _remoteness(face, rule, frame_wh_px) * _CLEARLY >= _remoteness(least.face, rule, frame_wh_px):
+            return False
+        self.lose(least, t_media_ns)
+        return True
+
     def primary(self, rule: Primary, frame_wh_px: tuple[int, int]) -> Track | None:
         """Return the track that a single-person application should look at: the largest face, the most central one, or the one followed longest."""
         if not self.active:
             return None
-        if rule == "largest":
-            return max(self.active, key=lambda track: track.face.side_px)
         if rule == "longest":
             return min(self.active, key=lambda track: track.since_ns)
-        middle_x, middle_y = frame_wh_px[0] / 2, frame_wh_px[1] / 2
-        return min(self.active, key=lambda track: math.hypot(track.face.center_px[0] - middle_x, track.face.center_px[1] - middle_y))
+        return min(self.active, key=lambda track: _remoteness(track.face, rule, frame_wh_px))
+
+
+def _remoteness(face: Face, rule: Primary, frame_wh_px: tuple[int, int]) -> float:
+    """How far a face is from being the primary one."""
+    if rule == "largest":
+        return 1 / max(1e-6, face.side_px)
+    return math.hypot(face.center_px[0] - frame_wh_px[0] / 2, face.center_px[1] - frame_wh_px[1] / 2)
 
 
 def _same(first: Face, second: Face) -> bool:

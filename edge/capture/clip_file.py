@@ -22,8 +22,10 @@ def check_file(path: Path) -> None:
         CaptureError: It is a directory, or this user may not read it.
         UnsupportedFormat: It is empty.
     """
-    if not path.exists():
-        raise SourceNotFound(f"no such file: {path}", hint="expected a clip, a picture, camera:N, rtsp://... or gst:PIPELINE")
+    try:
+        path.stat()
+    except OSError as error:
+        raise SourceNotFound(f"no such file: {path} ({error.strerror})", hint="expected a clip, a picture, camera:N, rtsp://... or gst:PIPELINE") from error
     if path.is_dir():
         raise CaptureError(f"expected a clip or picture, got a directory: {path}")
     if not os.access(path, os.R_OK):

@@ -19,7 +19,7 @@ import numpy as np
 
 from edge.capture.pipelines import TAILS, Plan
 from edge.capture.pixels import RawLayout, RgbConverter, combined_turn, upright
-from edge.capture.source import Rotation, SourceSettings
+from edge.capture.source import Rotation, SourceSettings, masked
 from edge.clock import monotonic_ns
 from edge.errors import CaptureError, CaptureTimeout, SourceLost, UnsupportedFormat
 from edge.frame import CaptureTimeFrom, Frame, Pixels
@@ -108,7 +108,7 @@ class GstSource:
     @property
     def description(self) -> str:
         """The pipeline, in the syntax of `gst-launch-1.0`; without passwords."""
-        return self._plan.text.replace(f"{self._plan.secret}@", "***@") if self._plan.secret else self._plan.text
+        return masked(self._plan.text)
 
     @property
     def live(self) -> bool:

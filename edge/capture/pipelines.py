@@ -18,8 +18,9 @@ from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from edge.capture.cameras import Mode
-from edge.capture.source import Rotation, SourceSettings
+from edge.capture.source import Rotation, SourceSettings, masked
 from edge.errors import CaptureError, ConfigError, MissingDependency
+from edge.gst import quoted
 
 HasElement = Callable[[str], bool]
 Pace = Literal["every", "newest", "clocked"]
@@ -61,7 +62,6 @@ class Plan:
     Attributes:
         name: Short name of the source.
         where: The source in messages; holds no password.
-        secret: User name and password inside `head`, not to be shown.
         head: See above.
         per_picture: See above; may be empty.
         pace: Which frames count.
@@ -76,7 +76,6 @@ class Plan:
     pace: Pace
     per_picture: str = ""
     endless: bool = False
-    secret: str = ""
     rotate_deg: Rotation = 0
     mirror: bool = False
 
@@ -119,7 +118,6 @@ def plan_rtsp(settings: SourceSettings, has_element: HasElement) -> Plan:
     return Plan(
         name=f"rtsp-{address.hostname}",
         where=urlunsplit((address.scheme, host, address.path, "", "")),
-        secret=address.netloc.rpartition("@")[0],
         head=f'{source} ! capsfilter caps="application/x-rtp,media=video" ! decodebin caps="video/x-raw(ANY)"{converter}',
         pace="newest",
         endless=True,
@@ -142,7 +140,7 @@ def plan_text(settings: SourceSettings) -> Plan:
         )
     pace: Pace = "clocked" if settings.realtime else "every"
     endless = "num-buffers=" not in text
-    return Plan(name="gst", where=f"gst:{text}", head=text, pace=pace, endless=endless, rotate_deg=settings.rotate_deg, mirror=settings.mirror)
+    return Plan(name="gst", where=masked(f"gst:{text}"), head=text, pace=pace, endless=endless, rotate_deg=settings.rotate_deg, mirror=settings.mirror)
 
 
 def plan_csi(settings: SourceSettings, has_element: HasElement) -> Plan:
@@ -220,9 +218,8 @@ def choose_mode(settings: SourceSettings, modes: Sequence[Mode], *, where: str) 
     Raises:
         CaptureError: The camera offers nothing like it; the message lists what it offers.
     """
-    wanted_format = {"YUYV": "YUY2", "MJPEG": "MJPG", "JPEG": "MJPG", "GREY": "GRAY8"}.get(
-        (settings.pixel_format or "").upper(), (settings.pixel_format or "").upper()
-    )
+    wanted_format = (settings.pixel_format or "").upper()
+    wanted_format = _FORMAT_ALIASES.get(wanted_format, wanted_format)
     wanted_rate = None if settings.fps is None else fraction_of(settings.fps)
     choices: list[tuple[Mode, tuple[int, int], Fraction]] = []
     for mode in modes:
@@ -259,12 +256,6 @@ def fraction_of(fps: float) -> Fraction:
         if exact and abs(float(exact) - fps) < 0.005:
             return exact
     return Fraction(fps).limit_denominator(1000)
-
-
-def quoted(value: str) -> str:
-    """Return a value as a pipeline's text wants it, whatever characters it holds."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _size_and_rate(size_px: tuple[int, int] | None, rate: Fraction | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -35,6 +36,12 @@ class SourceSettings:
     mirror: bool = False
     realtime: bool = False
     timeout_s: float = 10.0
+
+
+def masked(text: str) -> str:
+    """Return an address or a pipeline's text without its passwords, for logs, messages and records."""
+    text = re.sub(r"//[^/@\s]*@", "//***@", text)
+    return re.sub(r"\b((?:\w+-)?(?:pw|password|passwd))=(\"[^\"]*\"|\S+)", r"\1=***", text)
 
 
 class Source(Protocol):

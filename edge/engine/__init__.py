@@ -44,7 +44,8 @@ def choose(engine: EngineName, precision: PrecisionChoice) -> Choice:
         raise ConfigError("not yet: --engine tensorrt", hint="--engine onnxruntime, or auto")
     if precision in ("fp16", "int8"):
         raise ConfigError(f"not yet: --precision {precision}", hint="--precision fp32, or auto")
-    require("onnxruntime", install="make setup   or: pip install onnxruntime", why="inference")
+    for module in ("onnx", "onnxruntime"):
+        require(module, install=f"make setup   or: pip install {module}", why="inference")
     from edge.engine import ort
 
     cuda = ort.cuda_available()

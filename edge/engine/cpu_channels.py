@@ -103,7 +103,7 @@ class _Filler:
     def _ties_channels(self, node: onnx.NodeProto) -> bool:
         """Whether zero channels added to every input make zero channels of the output, and change nothing else."""
         if node.op_type == "Conv":
-            return self._has_weights(node) and 1 < _attributes(node).get("group", 1) == self._channels[node.input[0]] == self._channels[node.output[0]]
+            return self._has_weights(node) and _attributes(node).get("group", 1) == self._channels[node.input[0]] == self._channels[node.output[0]]
         if node.op_type == "Add":
             return len({self._channels.get(name) for name in (*node.input, *node.output)}) == 1
         if node.op_type == "Clip":
@@ -139,17 +139,17 @@ class _Filler:
         return helper.make_node("Conv", [source, weight], [output], name=output, kernel_shape=[1, 1])
 
     def _fill_weights(self, node: onnx.NodeProto) -> None:
-        outputs, inputs = self._filled[node.output[0]], self._filled[node.input[0]]
-        added_outputs, added_inputs = outputs - self._channels[node.output[0]], inputs - self._channels[node.input[0]]
+        weight, *bias = (numpy_helper.to_array(self._constants[name]) for name in node.input[1:] if name)
+        # Counted from the weight: where a Pad vanished, the input's own channels are fewer than the weight's.
+        added = [self._filled[node.output[0]] - weight.shape[0], self._filled[node.input[0]] - weight.shape[1]]
         for attribute in node.attribute:
-            if attribute.name == "group" and attribute.i > 1 and added_outputs:
-                # Depthwise: a weight has one input channel, whatever their number.
-                attribute.i, added_inputs = outputs, 0
-        if added_outputs or added_inputs:
-            weight, *bias = (numpy_helper.to_array(self._constants[name]) for name in node.input[1:] if name)
-            node.input[1] = self._constant(f"{node.output[0]}/filled_weight", np.pad(weight, [(0, added_outputs), (0, added_inputs), (0, 0), (0, 0)]))
+            if attribute.name == "group" and attribute.i > 1:
+                # Depthwise where anything is added: one input channel for each output channel.
+                attribute.i, added[1] = attribute.i + added[0], 0
+        if any(added):
+            node.input[1] = self._constant(f"{node.output[0]}/filled_weight", np.pad(weight, [(0, added[0]), (0, added[1]), (0, 0), (0, 0)]))
             if bias:
-                node.input[2] = self._constant(f"{node.output[0]}/filled_bias", np.pad(bias[0], (0, added_outputs)))
+                node.input[2] = self._constant(f"{node.output[0]}/filled_bias", np.pad(bias[0], (0, added[0])))
 
     def _constant(self, name: str, array: NDArray[np.generic]) -> str:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))

@@ -49,7 +49,7 @@ class OrtEngine:
             self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime and protobuf raise many kinds; all mean the same here
             raise EngineError(
-                f"ONNX Runtime cannot load {path}: {_first_line(error)}", hint="make the package again: python -m converters pull --force"
+                f"ONNX Runtime cannot load {path}: {_first_line(error)}", hint="make the package again: python -m converters pull --force NAME"
             ) from error
         if cuda and self._session.get_providers()[0] != "CUDAExecutionProvider":
             raise EngineError(
@@ -79,7 +79,7 @@ class OrtEngine:
             InferenceFailed: ONNX Runtime failed, or the engine was closed.
         """
         if self._session is None:
-            raise InferenceFailed(f"{self._where}: the engine is closed", hint="open it again with edge.engine.open_engine")
+            raise InferenceFailed(f"{self._where}: the engine is closed", hint="make a new one")
         check_feeds(feeds, self._inputs, where=self._where)
         try:
             return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))

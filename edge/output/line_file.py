@@ -29,12 +29,12 @@ class LineFile:
         self._name = "the standard output" if dest == "-" else dest
         self._n_lines = 0
         self._size_bytes = 0
-        if dest == "-":
-            self._file = io.FileIO(1, "w", closefd=False)
-            return
-        check_destination(Path(dest), option="--output", input_path=input_path)
+        if dest != "-":
+            check_destination(Path(dest), option="--output", input_path=input_path)
         try:
-            self._file = io.FileIO(dest, "w")
+            self._file = io.FileIO(1, "w", closefd=False) if dest == "-" else io.FileIO(dest, "w")
+            # A standard output that a shell appends to a file (`>> all.jsonl`) does not begin at 0.
+            self._starts_at = self._file.seek(0, io.SEEK_END) if self._file.seekable() else 0
         except OSError as error:
             raise ConfigError(f"--output: {dest} cannot be written ({error.strerror})", hint="choose another place") from error
 
@@ -91,5 +91,6 @@ class LineFile:
     def _drop_partial_line(self) -> None:
         # Half a record would be the last line of an otherwise sound file. Pipes and devices cannot be shortened.
         with contextlib.suppress(OSError):
-            os.ftruncate(self._file.fileno(), self._size_bytes)
-            self._file.seek(self._size_bytes)
+            whole = self._starts_at + self._size_bytes
+            os.ftruncate(self._file.fileno(), whole)
+            self._file.seek(whole)

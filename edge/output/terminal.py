@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Mapping
@@ -50,19 +51,20 @@ class StatusLine:
             return
         self._shown_ns = result.t_publish_ns
         line = self._fitted(self._parts(result, self._first_ns))
-        if self._live:
-            self._stream.write(f"\r{line}\x1b[K")
-            self._drawn = True
-        else:
-            self._stream.write(f"{line}\n")
-        self._stream.flush()
+        self._drawn = self._live
+        self._write(f"\r{line}\x1b[K" if self._live else f"{line}\n")
 
     def close(self) -> None:
         """Wipe the line, so that what follows starts at the margin. Closing twice is allowed."""
         if self._drawn:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+            self._write("\r\x1b[K")
             self._drawn = False
+
+    def _write(self, text: str) -> None:
+        # Nobody reads the line any more where this fails (`2>&1 | head`); the records go on.
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
 
     def _parts(self, result: FrameResult, first_ns: int) -> list[str]:
         parts = []

@@ -11,7 +11,7 @@ import cv2
 
 from edge.errors import ConfigError, OutputError
 from edge.frame import Pixels
-from edge.gst import has_element, missing_element
+from edge.gst import has_element, missing_element, quoted
 from edge.output.destination import check_destination
 from edge.view.stream import PictureStream, WindowClosed
 
@@ -78,7 +78,7 @@ class VideoFile(PictureStream):
         encoder = choose_encoder(has_element)
         # `faststart` puts the index first, for which the frames wait in a file of their own: beside the result, for /tmp may be memory.
         part = path.with_name(f".{path.name}.part")
-        mux = f"h264parse ! mp4mux faststart=true faststart-file={_quoted(part)} ! filesink location={_quoted(path)}"
+        mux = f"h264parse ! mp4mux faststart=true faststart-file={quoted(str(part))} ! filesink location={quoted(str(path))}"
         self.description = f"{path} ({encoder})"
         super().__init__(f"{_ENCODERS[encoder]} ! {mux}", pixel_format="I420", what=f"the video {path}")
 
@@ -211,8 +211,3 @@ def choose_window(environment: Mapping[str, str], has: Callable[[str], bool], *,
         if has(name):
             return name
     raise missing_element(candidates[0], why="--display window")
-
-
-def _quoted(path: Path) -> str:
-    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

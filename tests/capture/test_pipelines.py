@@ -8,8 +8,10 @@ import pytest
 
 from edge.capture import SourceSettings
 from edge.capture.cameras import Mode
-from edge.capture.pipelines import choose_mode, fraction_of, plan_csi, plan_file, plan_rtsp, plan_text, plan_v4l2, quoted
+from edge.capture.pipelines import choose_mode, fraction_of, plan_csi, plan_file, plan_rtsp, plan_text, plan_v4l2
+from edge.capture.source import masked
 from edge.errors import CaptureError, ConfigError, MissingDependency
+from edge.gst import quoted
 
 JETSON = {"nvarguscamerasrc", "nvvidconv", "nvv4l2decoder"}.__contains__
 DESKTOP = {"nvh264dec", "nvv4l2decoder"}.__contains__  # nvv4l2decoder without nvvidconv: DeepStream
@@ -56,10 +58,17 @@ def test_rtsp_shows_no_password() -> None:
     plan = plan_rtsp(SourceSettings("rtsp://me:secret@cam.local:8554/live?x=1"), PLAIN)
     assert plan.where == "rtsp://cam.local:8554/live"
     assert plan.name == "rtsp-cam.local"
-    assert plan.secret == "me:secret"
+    assert masked(plan.text).count("secret") == 0
     assert 'location="rtsp://me:secret@cam.local:8554/live?x=1" protocols=tcp' in plan.text
     assert "leaky=downstream" in plan.text
     assert "nvvidconv" in plan_rtsp(SourceSettings("rtsp://cam/live"), JETSON).text
+
+
+def test_passwords_are_masked_in_pipelines_too() -> None:
+    text = 'rtspsrc location=rtsp://me:secret@cam/live user-id=me user-pw="secret" ! decodebin'
+    assert masked(text) == "rtspsrc location=rtsp://***@cam/live user-id=me user-pw=*** ! decodebin"
+    assert "secret" not in plan_text(SourceSettings(f"gst:{text}")).where
+    assert masked("clips/a@b.mp4") == "clips/a@b.mp4"
 
 
 def test_rtsp_without_a_host() -> None:

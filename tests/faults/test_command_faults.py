@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -141,6 +143,82 @@ def test_a_signal_ends_the_run_within_a_second_and_loses_nothing(number: signal.
     report = json.loads((tmp_path / "s.json").read_text())
     assert report["exit"] == "interrupted"
     assert len(records_of(tmp_path / "out.jsonl")) == report["frames"] + 1
+
+
+def test_results_never_share_a_file(clip: Clip, tmp_path: Path) -> None:
+    for pair in (["--output", "a.jsonl", "--summary", "./a.jsonl"], ["--output", "-", "--output", "-"], ["--annotate", "x.png", "--summary", "x.png"]):
+        run = edge_run("--source", clip("multi_face.jpg"), *pair, cwd=tmp_path)
+        assert run.returncode == 2
+        assert "names already" in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sample_is_never_overwritten(clip: Clip) -> None:
+    path = clip("WolfgangLanger_Pexels.mp4")
+    size = path.stat().st_size
+    run = edge_run("--source", "sample", "--annotate", path)
+    assert run.returncode == 2
+    assert path.stat().st_size == size
+
+
+def test_what_stood_before_in_an_appended_file_stays(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+    before = b"old line\n" * 3000
+    path.write_bytes(before)
+    command = " ".join(map(shlex.quote, edge_run_line("--source", clip("single_face.mp4"), "--output", "-", "--quiet")))
+    run = subprocess.run(["bash", "-c", f"ulimit -f 40; {command} >> {shlex.quote(str(path))}"], capture_output=True, text=True)
+    assert run.returncode == 7, run.stderr
+    after = path.read_bytes()
+    assert after.startswith(before)
+    assert after.endswith(b"\n")
+    assert json.loads(after.splitlines()[-1])["schema"].startswith("edge.")
+
+
+def test_closed_standard_streams(clip: Clip, tmp_path: Path) -> None:
+    command = " ".join(map(shlex.quote, edge_run_line("--source", clip("multi_face.jpg"), "--output", "-")))
+    run = subprocess.run(["bash", "-c", f"{command} >&-"], capture_output=True, text=True)
+    assert run.returncode in (2, 7), run.stderr
+    assert "Traceback" not in run.stderr
+    run = subprocess.run(["bash", "-c", f"{command} 2>&-"], capture_output=True, text=True)
+    assert run.returncode == 0
+    assert [json.loads(line)["schema"] for line in run.stdout.splitlines()] == ["edge.header/1", "edge.result/1"]
+    run = subprocess.run(["bash", "-c", f"{command} 2>&1 >{tmp_path / 'o.jsonl'} | head -n 1"], capture_output=True, text=True)
+    assert len(records_of(tmp_path / "o.jsonl")) == 2
+
+
+def test_no_password_in_a_record(clip: Clip, tmp_path: Path) -> None:
+    source = "gst:videotestsrc num-buffers=3 name=rtsp://me:secret@cam ! video/x-raw,width=64,height=64"
+    run = edge_run("--source", source.replace("name=rtsp://me:secret@cam", 'name="a-pw=secret"'), "--output", tmp_path / "o.jsonl")
+    assert run.returncode == 0, run.stderr
+    assert "secret" not in (tmp_path / "o.jsonl").read_text() + run.stderr
+
+
+def test_a_name_that_is_too_long() -> None:
+    run = edge_run("--source", "x" * 300)
+    assert run.returncode == 5, run.stderr
+    run = edge_run("--source", "sample", "--summary", "x" * 300)
+    assert run.returncode == 2, run.stderr
+
+
+def test_few_places_go_to_real_faces(clip: Clip, tmp_path: Path) -> None:
+    for n in (1, 3):
+        run = edge_run("--source", clip("multi_face.jpg"), "--max-faces", n, "--output", tmp_path / "o.jsonl")
+        assert run.returncode == 0
+        assert len(records_of(tmp_path / "o.jsonl")[1]["faces"]) == n
+
+
+def test_a_signal_while_connecting_is_no_failure(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        line = edge_run_line("--source", f"rtsp://127.0.0.1:{port}/x", "--summary", tmp_path / "s.json")
+        process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+        connection, _ = silent.accept()
+        with connection:
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=5)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert json.loads((tmp_path / "s.json").read_text())["exit"] == "interrupted"
 
 
 def test_the_input_is_never_overwritten(clip: Clip, tmp_path: Path) -> None:

@@ -93,6 +93,24 @@ def test_most_faces_and_smallest_face(package: str) -> None:
     assert run(Config(model=package, min_face=25), two)[0].status == "no_face"
 
 
+def test_the_more_wanted_face_takes_the_only_place(package: str) -> None:
+    pictures = [[(12, 12, 255)]] * 3 + [[(12, 12, 255), (36, 36, 255)]] * 12
+    results = run(Config(model=package, max_faces=1, primary="central"), pictures)
+    left, _, right, _ = only(results[-1]).box_ltrb_px
+    assert (left + right) / 2 == pytest.approx(36, abs=4)
+
+
+def test_a_region_outside_the_picture_is_named(package: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected a region inside the picture of 64x64, got 70,0,90,20"):
+        run(Config(model=package, roi=(70, 0, 90, 20)), [[]])
+
+
+@pytest.mark.parametrize("size_wh_px", [(1, 1), (4, 300), (2000, 1), (16, 16)])
+def test_pictures_of_any_shape(package: str, size_wh_px: tuple[int, int]) -> None:
+    (result,) = run(Config(model=package), [[]], size_wh_px=size_wh_px)
+    assert result.status == "no_face"
+
+
 def test_region_of_interest(package: str) -> None:
     two = [[(28, 28, 255), (100, 28, 255)]]
     (result,) = run(Config(model=package, roi=(64, 0, 128, 64)), two, size_wh_px=(128, 64))

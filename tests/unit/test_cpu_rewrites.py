@@ -106,7 +106,9 @@ def test_the_default_networks_give_the_same_answer(models: Path, clip: Callable[
     assert not {"PRelu", "Pad"} & set(kinds(rewritten))
     source = model.graph.input[0]
     channels, height, width = (size.dim_value for size in source.type.tensor_type.shape.dim[1:])
-    picture = cv2.cvtColor(cv2.resize(cv2.imread(str(clip("single_face.jpg"))), (width, height)), cv2.COLOR_BGR2RGB)
+    picture = cv2.imread(str(clip("single_face.jpg")))
+    assert picture is not None
+    picture = cv2.cvtColor(cv2.resize(picture, (width, height)), cv2.COLOR_BGR2RGB)
     real = picture.transpose(2, 0, 1)[:channels].astype(np.float32) / 255
     x = np.stack([real, np.random.default_rng(0).random(real.shape, np.float32)])
     for before, after in zip(run(model, {source.name: x}), run(rewritten, {source.name: x}), strict=True):
@@ -142,8 +144,8 @@ def network(middle: list[onnx.NodeProto], constants: Constants, *, channels: int
     every = {**first_constants, **constants, **last_constants}
     nodes = [first, *middle, last]
     used = {name for node in nodes for name in node.input}
-    source, result = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3, None, None]) for name in "xy")
-    source.type.tensor_type.shape.CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 10]).type.tensor_type.shape)
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 10])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3, "H", "W"])
     initializers = [numpy_helper.from_array(array, name) for name, array in every.items() if name in used]
     model = helper.make_model(helper.make_graph(nodes, "toy", [source], [result], initializers), ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     # Shapes of inner tensors come with a canonical model; they may not contradict the rewritten one.
@@ -226,9 +228,9 @@ REFUSING = {
 
 @pytest.mark.parametrize("operator", REFUSING.values(), ids=REFUSING)
 def test_what_meets_any_other_operator_is_left_alone(operator: onnx.NodeProto) -> None:
-    # Relu ties a to r, so r alone could be filled only with a.
+    # The two Relus tie r and s to a: all are filled or none.
     single, single_constants = conv("x", "x1", 3, 1)
-    before = [single, node("Identity", "kernel", output="computed"), node("Relu", "a", output="r")]
+    before = [single, node("Identity", "kernel", output="computed"), node("Relu", "a", output="r"), node("Relu", "r", output="s")]
     constants: Constants = {
         **CLIP,
         **single_constants,
@@ -240,16 +242,24 @@ def test_what_meets_any_other_operator_is_left_alone(operator: onnx.NodeProto) -
     }
     model = network([*before, operator], constants)
     channels = channels_of(rewrite_for_cpu(model, machine="x86_64"))
-    assert (channels["a"], channels["r"], channels["b"]) == (13, 13, 13)
+    assert [channels[name] for name in "arsb"] == [13, 13, 13, 13]
     assert_same_answer(model)
 
 
-def test_groups_that_are_not_depthwise_are_left_alone() -> None:
-    for outputs, group in ((26, 13), (26, 2)):
-        grouped, constants = conv("a", "b", 13 * group // 13 if group == 13 else 26, outputs, group=group)
-        model = network([grouped], constants, channels=13 if group == 13 else 26, end=outputs)
-        assert channels_of(rewrite_for_cpu(model, machine="x86_64")) == channels_of(model)
-        assert_same_answer(model)
+def test_what_is_computed_without_channels_is_left_alone() -> None:
+    shapes: Constants = {"rows": np.array([0, 13, -1], np.int64), "places": np.array([0, 13, 8, 10], np.int64)}
+    middle = [node("Reshape", "a", "rows", output="r"), node("Relu", "r", output="s"), node("Reshape", "s", "places")]
+    model = network(middle, shapes)
+    assert rewrite_for_cpu(model, machine="x86_64").graph.node == model.graph.node
+    assert_same_answer(model)
+
+
+@pytest.mark.parametrize(("channels", "group"), [(13, 13), (26, 2)], ids=["two outputs of each channel", "two halves"])
+def test_groups_that_are_not_depthwise_are_left_alone(channels: int, group: int) -> None:
+    grouped, constants = conv("a", "b", channels, 26, group=group)
+    model = network([grouped], constants, channels=channels, end=26)
+    assert channels_of(rewrite_for_cpu(model, machine="x86_64")) == channels_of(model)
+    assert_same_answer(model)
 
 
 @pytest.mark.parametrize(("channels", "filled"), [(11, 11), (12, 16), (16, 16), (17, 17), (24, 32), (25, 32)])
@@ -266,8 +276,15 @@ def test_outputs_of_the_network_keep_their_channels() -> None:
     assert_same_answer(model)
 
 
+def test_a_constant_output_of_the_network_stays() -> None:
+    model = network([node("Relu")], {})
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float32), "anchors"))
+    model.graph.output.append(helper.make_tensor_value_info("anchors", TensorProto.FLOAT, [2]))
+    assert_same_answer(model)
+
+
 def test_a_weight_that_two_convolutions_share_is_filled_for_each() -> None:
-    second, constants = conv("r", "s", 13, 13)
+    second, constants = conv("r", "s", 13, 13, group=1)
     third = helper.make_node("Conv", ["t", *second.input[1:]], ["u"], pads=[1, 1, 1, 1])
     model = network([node("Relu", output="r"), second, node("Sigmoid", "s", output="t"), third, node("Relu", "u")], constants)
     channels = channels_of(rewrite_for_cpu(model, machine="x86_64"))

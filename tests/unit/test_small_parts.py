@@ -127,11 +127,32 @@ def test_two_tracks_on_one_face_become_the_older() -> None:
     assert tracks.active == [old]
 
 
-def test_room_goes_to_the_largest() -> None:
+def test_room_is_made_for_a_face_that_is_clearly_wanted_more() -> None:
     tracks = tracker(max_faces=1)
-    assert [face.side_px for face in tracks.unexplained([at(50, 50, 20), at(150, 50, 60)])] == [60]
-    tracks.start(at(150, 50, 60), 0)
+    small = tracks.start(at(20, 20, 40), 0)
     assert tracks.full
+    assert not tracks.make_room(at(150, 50, 45), "largest", (200, 100), 0)
+    assert not tracks.make_room(at(150, 50, 90), "longest", (200, 100), 0)
+    assert tracks.make_room(at(100, 50, 20), "central", (200, 100), 0)
+    assert tracks.active == []
+    tracks.active.append(small)
+    assert tracks.make_room(at(150, 50, 60), "largest", (200, 100), 0)
+
+
+def test_a_face_taken_up_again_is_smoothed_anew() -> None:
+    tracks = Tracker(lambda: Ema(10.0), max_faces=8)
+    track = tracks.start(at(50, 50), 0)
+    track.smoother.update(np.zeros(1), 0)
+    tracks.lose(track, 0)
+    again = tracks.start(at(55, 50), SECOND_NS // 2)
+    assert again.number == track.number
+    assert again.smoother.update(np.ones(1), SECOND_NS // 2)[0] == 1
+
+
+def test_a_person_beside_a_lost_face_is_another_one() -> None:
+    tracks = tracker()
+    tracks.lose(tracks.start(at(50, 50), 0), 0)
+    assert tracks.start(at(90, 50), SECOND_NS // 5).number == 2
 
 
 def test_anchors_of_blazeface() -> None:

@@ -1,0 +1,72 @@
+"""The Python API: settings that are checked, ends that are clean."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge import Config, Pipeline
+from edge.config import load_config
+from edge.errors import ConfigError
+from tests.toy import make_affect
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    return make_affect(tmp_path / "toy-affect")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "spot.png"
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[30:42, 22:34] = 255
+    cv2.imwrite(str(path), pixels)
+    return path
+
+
+def test_paths_and_keywords(package: Path, picture: Path) -> None:
+    with Pipeline(source=picture, model=package) as pipeline:
+        (result,) = list(pipeline)
+    assert len(result.faces) == 1
+
+
+def test_keywords_win_over_a_config_and_both_are_checked(package: Path, picture: Path) -> None:
+    config = Config(source=str(picture), model=str(package), max_faces=2)
+    with Pipeline(config, max_faces=3) as pipeline:
+        assert pipeline.config.max_faces == 3
+    with pytest.raises(ConfigError, match="max-faces: expected at least 1"):
+        Pipeline(Config(source=str(picture), model=str(package), max_faces=0))
+    with pytest.raises(ConfigError, match="unknown field `colour`"):
+        Pipeline(source=picture, colour="red")
+    with pytest.raises(ConfigError, match="no source"):
+        Pipeline(model=package)
+
+
+def test_what_only_the_command_does_is_refused() -> None:
+    with pytest.raises(ConfigError, match="annotate, output: a Pipeline writes and shows nothing"):
+        Pipeline(source="sample", output=("a.jsonl",), annotate="b.mp4")
+
+
+@pytest.mark.parametrize("name", ["time_constant", "min_face", "duration", "camera_fps"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_must_be_numbers(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match="expected a finite number"):
+        load_config(None, {"source": "sample", name: value})
+
+
+@pytest.mark.parametrize("end", ["stop", "close"])
+def test_another_thread_may_end_the_run(package: Path, end: str) -> None:
+    pipeline = Pipeline(source="gst:videotestsrc is-live=true ! video/x-raw,width=64,height=64,framerate=30/1", model=package)
+    thread = threading.Timer(0.5, getattr(pipeline, end))
+    thread.start()
+    started = time.monotonic()
+    assert len(list(pipeline)) > 0
+    assert time.monotonic() - started < 5
+    thread.join()
+    pipeline.close()
