@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import re
 import signal
@@ -41,7 +40,6 @@ exit codes: 0 done, 2 configuration, 3 missing dependency, 4 model package, 5 ca
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - closed by whoever started us (`2>&-`): the log must not go among the records
-    _keep_freed_memory()
     try:
         flags = vars(_parser().parse_args(argv))
         quiet, config_path, print_config = flags.pop("quiet"), flags.pop("config"), flags.pop("print_config")
@@ -196,19 +194,6 @@ def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep freed blocks for the next frame.
-
-    Crops and batches are just over the size from which glibc gives memory back to the system; each frame would then page it in again (5 % of the time on the
-    sample clip). 32 MiB is the largest limit that glibc takes. Source: mallopt(3).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3
-        mallopt(trim_threshold, 1 << 28)
-        mallopt(mmap_threshold, 1 << 25)
 
 
 def _gstreamer_version() -> str | None:

@@ -39,7 +39,8 @@ class Pipeline:
         settings: Fields of `edge.Config`; they win over `config`. Those that say where results go are the command's: here results come to you.
 
     Raises:
-        EdgeError: Whatever cannot be opened; see `edge.errors`.
+        ConfigError: Settings that cannot be used.
+        EdgeError: Whatever else cannot be opened; see `edge.errors`.
     """
 
     def __init__(self, config: Config | None = None, *, opened: Source | None = None, **settings: Any) -> None:

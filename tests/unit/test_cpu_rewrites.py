@@ -228,12 +228,13 @@ REFUSING = {
 
 @pytest.mark.parametrize("operator", REFUSING.values(), ids=REFUSING)
 def test_what_meets_any_other_operator_is_left_alone(operator: onnx.NodeProto) -> None:
-    # The two Relus tie r and s to a: all are filled or none.
-    single, single_constants = conv("x", "x1", 3, 1)
-    before = [single, node("Identity", "kernel", output="computed"), node("Relu", "a", output="r"), node("Relu", "r", output="s")]
+    # s is tied to r, and r to a: all are filled or none.
+    (single, single_constants), (depthwise, depthwise_constants) = conv("x", "x1", 3, 1), conv("r", "s", 13, 13, group=13)
+    before = [single, node("Identity", "kernel", output="computed"), node("Relu", "a", output="r"), depthwise]
     constants: Constants = {
         **CLIP,
         **single_constants,
+        **depthwise_constants,
         "ones": np.ones((13, 1, 1), np.float32),
         "scales": np.array([1, 1, 2, 2], np.float32),
         "rows": np.array([0, 0, 1, 0, 0, 0, 1, 0], np.int64),
@@ -243,6 +244,13 @@ def test_what_meets_any_other_operator_is_left_alone(operator: onnx.NodeProto) -
     model = network([*before, operator], constants)
     channels = channels_of(rewrite_for_cpu(model, machine="x86_64"))
     assert [channels[name] for name in "arsb"] == [13, 13, 13, 13]
+    assert_same_answer(model)
+
+
+def test_a_refusing_operator_holds_back_the_other_end_of_its_group() -> None:
+    depthwise, constants = conv("r", "s", 13, 13, group=13)
+    model = network([node("Relu", "a", output="r"), depthwise, node("Sigmoid", "s")], constants)
+    assert channels_of(rewrite_for_cpu(model, machine="x86_64")) == channels_of(model)
     assert_same_answer(model)
 
 
