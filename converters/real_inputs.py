@@ -90,8 +90,7 @@ def stage_inputs(manifest: Manifest, frames: Sequence[Pixels], faces: Sequence[t
         if isinstance(spec, FrameInput):
             inputs[stage.name] = crop.batch([crop.resize_frame(frame, spec)[0] for frame in frames], spec)
         elif isinstance(spec, CropInput):
-            size = spec.size_wh_px
-            inputs[stage.name] = crop.batch([crop.cut(frame, frame_from_crop(face, spec.region, size), size) for frame, face in faces], spec)
+            inputs[stage.name] = crop.batch([crop.cut(frame, frame_from_crop(face, spec.region, spec.size_wh_px), spec) for frame, face in faces], spec)
         else:
             inputs[stage.name] = _points(spec, manifest, inputs, models)
     return inputs

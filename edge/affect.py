@@ -5,6 +5,7 @@ A `Reading` is what the networks say of one face in one frame. Nothing is rememb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -127,7 +128,7 @@ class AffectNetworks:
             return np.stack([reading.landmarks[spec.stage][indices, :2] for reading in readings]).astype(np.float32), []
         assert isinstance(spec, CropInput)
         maps = [frame_from_crop(reading.face, spec.region, spec.size_wh_px) for reading in readings]
-        crops = [crop.cut(rgb, placed, spec.size_wh_px) for placed in maps]
+        crops = [crop.cut(rgb, placed, spec) for placed in maps]
         if stage is self._judged:
             for reading, pixels in zip(readings, crops, strict=True):
                 reading.sharpness = quality.sharpness(pixels)
@@ -157,14 +158,15 @@ class _UnitTable:
         for column, unit in enumerate(output.units):
             for shape in unit.shapes:
                 self._means[output.labels.index(shape), column] = 1 / len(unit.shapes)
-        self._log_odds = np.array([unit.log_odds for unit in output.units])
+        self._log_odds = np.array([column for column, unit in enumerate(output.units) if unit.log_odds], dtype=np.intp)
         limits = np.array([(unit.rest, unit.full) for unit in output.units])
         limits[self._log_odds] = _log_odds(limits[self._log_odds])
         self._rest, self._range = limits[:, 0], limits[:, 1] - limits[:, 0]
 
     def intensities(self, activations: Values) -> Values:
         means = activations @ self._means
-        means[:, self._log_odds] = _log_odds(means[:, self._log_odds])
+        if len(self._log_odds):
+            means[:, self._log_odds] = _log_odds(means[:, self._log_odds])
         return np.asarray(np.clip((means - self._rest) / self._range, 0.0, 1.0), dtype=np.float64)
 
 
@@ -176,18 +178,15 @@ def _log_odds(probability: Values) -> Values:
 
 def _place(reading: Reading, stage: str, output: Landmarks, row: Tensor, frame_from_crop: NDArray[np.float64]) -> None:
     """Bring landmarks to frame pixels and move the face to where they are."""
-    in_crop = row.reshape(-1, 3).astype(np.float64)
-    points = np.empty_like(in_crop)
-    points[:, :2] = in_crop[:, :2] @ frame_from_crop[:, :2].T + frame_from_crop[:, 2]
-    points[:, 2] = in_crop[:, 2] * np.hypot(frame_from_crop[0, 0], frame_from_crop[1, 0])
-    axes = points[list(output.axes)]
-    spans = np.linalg.norm(axes[1::2] - axes[::2], axis=1)
-    if not (np.isfinite(points).all() and spans.min() > 0):
+    (xx, xy, x0), (yx, yy, y0) = frame_from_crop.tolist()
+    frame_from_crop_3d = np.array([[xx, xy, 0.0], [yx, yy, 0.0], [0.0, 0.0, math.hypot(xx, yx)]])
+    points = row.reshape(-1, 3) @ frame_from_crop_3d.T + (x0, y0, 0.0)
+    (left, top, near), (right, bottom, far) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    pose = pose_from_axes(points[list(output.axes)])
+    if pose is None or not math.isfinite(left + top + near + right + bottom + far):
         reading.present = False  # a network that gives no shape has found no face
         return
     reading.landmarks[stage] = points
-    reading.pose = pose_from_axes(axes)
-    left, top = points[:, :2].min(axis=0).tolist()
-    right, bottom = points[:, :2].max(axis=0).tolist()
-    eyes = np.stack([points[list(output.left_eye), :2].mean(axis=0), points[list(output.right_eye), :2].mean(axis=0)])
-    reading.face = Face(box_ltrb_px=(left, top, right, bottom), eyes_px=eyes, score=reading.face.score)
+    reading.pose = pose
+    corners = points[[*output.left_eye, *output.right_eye], :2]
+    reading.face = Face(box_ltrb_px=(left, top, right, bottom), eyes_px=(corners[::2] + corners[1::2]) / 2, score=reading.face.score)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 monotonic_ns = time.monotonic_ns
 
@@ -15,12 +14,21 @@ class StageTimes:
     def __init__(self) -> None:
         self.ms: dict[str, float] = {}
 
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
+    def measure(self, stage: str) -> AbstractContextManager[None]:
         """Add the time spent inside to `stage`."""
         self.ms.setdefault(stage, 0.0)  # a stage stands before its parts
-        started_ns = monotonic_ns()
-        try:
-            yield
-        finally:
-            self.ms[stage] += (monotonic_ns() - started_ns) / 1e6
+        return _Measurement(self.ms, stage)
+
+
+class _Measurement(AbstractContextManager[None]):
+    # A class: `contextlib.contextmanager` costs three times as much, fourteen times a frame.
+    __slots__ = ("_ms", "_stage", "_started_ns")
+
+    def __init__(self, ms: dict[str, float], stage: str) -> None:
+        self._ms, self._stage = ms, stage
+
+    def __enter__(self) -> None:
+        self._started_ns = monotonic_ns()
+
+    def __exit__(self, *_: object) -> None:
+        self._ms[self._stage] += (monotonic_ns() - self._started_ns) / 1e6

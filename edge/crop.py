@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -18,47 +19,53 @@ Batch = NDArray[np.float32]
 _SHRINK_FROM = 2.0
 
 
-def cut(rgb: Pixels, frame_from_crop: Affine, size_wh_px: tuple[int, int]) -> Pixels:
+def cut(rgb: Pixels, frame_from_crop: Affine, spec: CropInput) -> Pixels:
     """Cut one crop. Outside the frame it is black.
 
     Args:
         rgb: uint8[H, W, 3].
         frame_from_crop: float64[2, 3], crop pixels to frame pixels.
-        size_wh_px: Width and height of the crop.
+        spec: Size and colour of the crop.
 
     Returns:
-        uint8[height, width, 3], a new array.
+        uint8[height, width, 3], RGB, or uint8[height, width] where the network takes gray: a new array.
     """
     # Coordinates are continuous (a pixel's centre is at one half); OpenCV counts centres as whole numbers.
     centers = frame_from_crop[:, :2] @ (0.5, 0.5) + frame_from_crop[:, 2] - 0.5
-    frame_from_crop = np.column_stack([frame_from_crop[:, :2], centers])
-    scale = float(np.hypot(frame_from_crop[0, 0], frame_from_crop[1, 0]))
-    if scale >= _SHRINK_FROM:
-        rgb, frame_from_crop = _shrunk(rgb, frame_from_crop, size_wh_px, int(scale))
-    return np.asarray(cv2.warpAffine(rgb, frame_from_crop, size_wh_px, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), dtype=np.uint8)
+    placed = np.column_stack([frame_from_crop[:, :2], centers])
+    scale = math.hypot(placed[0, 0], placed[1, 0])
+    factor = int(scale) if scale >= _SHRINK_FROM else 1
+    if factor > 1 or spec.color == "gray":
+        rgb, placed = _prepared(rgb, placed, spec, factor)
+    return np.asarray(cv2.warpAffine(rgb, placed, spec.size_wh_px, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), dtype=np.uint8)
 
 
-def _shrunk(rgb: Pixels, frame_from_crop: Affine, size_wh_px: tuple[int, int], factor: int) -> tuple[Pixels, Affine]:
-    """Average `factor` x `factor` blocks of the part of the frame under the crop."""
+def _prepared(rgb: Pixels, placed: Affine, spec: CropInput, factor: int) -> tuple[Pixels, Affine]:
+    """Take the part of the frame under the crop, gray if need be, and average its `factor` x `factor` blocks: before the warp, for it is the dear part."""
     height, width = rgb.shape[:2]
-    corners = np.array([[0.0, 0.0, 1.0], [size_wh_px[0], 0.0, 1.0], [0.0, size_wh_px[1], 1.0], [*size_wh_px, 1.0]]) @ frame_from_crop.T
+    crop_width, crop_height = spec.size_wh_px
+    corners = np.array([[0.0, 0.0, 1.0], [crop_width, 0.0, 1.0], [0.0, crop_height, 1.0], [crop_width, crop_height, 1.0]]) @ placed.T
     left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - factor, 0, (width - 1, height - 1)).tolist()
     right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + factor, (left + 1, top + 1), (width, height)).tolist()
-    small = averaged(rgb[top:bottom, left:right], factor)
-    # Pixel centres: frame = left + (small + 0.5) * factor - 0.5.
-    small_from_frame = np.array([[1 / factor, 0, (0.5 - left) / factor - 0.5], [0, 1 / factor, (0.5 - top) / factor - 0.5], [0, 0, 1]])
-    return small, (small_from_frame @ np.vstack([frame_from_crop, [0, 0, 1]]))[:2]
+    part = rgb[top:bottom, left:right]
+    if spec.color == "gray":
+        part = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    if factor > 1:
+        part = averaged(part, factor)
+    # Pixel centres: frame = left + (part + 0.5) * factor - 0.5.
+    part_from_frame = np.array([[1 / factor, 0, (0.5 - left) / factor - 0.5], [0, 1 / factor, (0.5 - top) / factor - 0.5], [0, 0, 1]])
+    return part, (part_from_frame @ np.vstack([placed, [0, 0, 1]]))[:2]
 
 
 def averaged(rgb: Pixels, factor: int) -> Pixels:
     """Average blocks of `factor` x `factor` pixels. Rows and columns that do not fill a block are left out: whole blocks are four times as fast.
 
     Args:
-        rgb: uint8[H, W, 3].
+        rgb: uint8[H, W, 3], or uint8[H, W].
         factor: At least 1; no more blocks are taken than there are.
 
     Returns:
-        uint8[max(1, H // factor), max(1, W // factor), 3].
+        uint8[max(1, H // factor), max(1, W // factor), 3], or without the last dimension.
     """
     height, width = rgb.shape[:2]
     rows, columns = max(1, height // factor), max(1, width // factor)
@@ -67,10 +74,10 @@ def averaged(rgb: Pixels, factor: int) -> Pixels:
 
 
 def batch(crops: Sequence[Pixels], spec: CropInput | FrameInput) -> Batch:
-    """Bring RGB crops to what a network takes: colour, histogram, scale, channels first.
+    """Bring crops to what a network takes: colour, histogram, scale, channels first.
 
     Args:
-        crops: N times uint8[H, W, 3], RGB, of the size that `spec` names.
+        crops: N times uint8[H, W, 3], RGB, or uint8[H, W], gray, of the size that `spec` names.
         spec: The stage's input.
 
     Returns:
@@ -89,7 +96,7 @@ def batch(crops: Sequence[Pixels], spec: CropInput | FrameInput) -> Batch:
 
 def _planes(crop: Pixels, spec: CropInput | FrameInput) -> list[Pixels]:
     if spec.color == "gray":
-        gray = np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        gray = crop if crop.ndim == 2 else np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         return [np.asarray(cv2.equalizeHist(gray), dtype=np.uint8) if spec.equalize else gray]
     planes = [np.asarray(plane, dtype=np.uint8) for plane in cv2.split(crop)]
     if spec.equalize:

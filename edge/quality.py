@@ -14,11 +14,11 @@ from edge.result import Pose
 _SHARPNESS_SIDE_PX = 64
 
 
-def sharpness(crop_rgb: Pixels) -> float:
+def sharpness(crop: Pixels) -> float:
     """Return how much of a crop's contrast is fine detail.
 
     Args:
-        crop_rgb: uint8[H, W, 3], a crop of a face.
+        crop: uint8[H, W, 3], RGB, or uint8[H, W], gray: a crop of a face.
 
     Returns:
         Variance of the Laplacian over the variance of the gray values at 64 x 64 pixels; dimensionless, 0 for a blank crop. Contrast and brightness
@@ -26,12 +26,12 @@ def sharpness(crop_rgb: Pixels) -> float:
 
     Source: variance of the Laplacian, Pech-Pacheco et al. 2000, doi:10.1109/ICPR.2000.903548.
     """
-    small = cv2.resize(crop_rgb, (_SHARPNESS_SIDE_PX, _SHARPNESS_SIDE_PX), interpolation=cv2.INTER_AREA)
-    gray = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.float32)
-    _, deviation = cv2.meanStdDev(gray)
-    _, detail = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_32F))
-    contrast = float(deviation[0, 0])
-    return float(detail[0, 0]) ** 2 / contrast**2 if contrast > 0 else 0.0
+    if crop.shape[:2] != (_SHARPNESS_SIDE_PX, _SHARPNESS_SIDE_PX):
+        crop = np.asarray(cv2.resize(crop, (_SHARPNESS_SIDE_PX, _SHARPNESS_SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    gray = crop if crop.ndim == 2 else cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    contrast = float(cv2.meanStdDev(gray)[1][0, 0])
+    detail = float(cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))[1][0, 0])
+    return detail**2 / contrast**2 if contrast > 0 else 0.0
 
 
 def reasons(limits: Quality, *, face: Face, pose: Pose | None, crop_sharpness: float | None) -> tuple[str, ...]:

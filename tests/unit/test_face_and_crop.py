@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -50,19 +52,33 @@ def test_overlap() -> None:
     assert overlap(face(box=(0, 0, 10, 10)), face(box=(5, 0, 15, 10))) == pytest.approx(1 / 3)
 
 
+def square(side_px: int, color: Literal["rgb", "gray"] = "rgb") -> CropInput:
+    return CropInput(tensor="x", color=color, size_wh_px=(side_px, side_px), region=BoxRegion(), scale=1.0)
+
+
+@pytest.mark.parametrize("side", [60.0, 250.0])
+def test_gray_crops_are_the_gray_of_the_colour_crops(side: float) -> None:
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8), (0, 0), 4)
+    tilted = face(box=(150 - side / 2, 150 - side / 2, 150 + side / 2, 150 + side / 2), eyes=((130, 140), (170, 150)))
+    placed = frame_from_crop(tilted, BoxRegion(), (64, 64))
+    rgb, gray = crop.cut(np.asarray(picture, np.uint8), placed, square(64)), crop.cut(np.asarray(picture, np.uint8), placed, square(64, "gray"))
+    assert gray.shape == (64, 64)
+    assert np.abs(crop.batch([rgb], square(64, "gray")) - crop.batch([gray], square(64, "gray"))).max() <= 2
+
+
 def test_cut_finds_a_known_pattern_at_any_angle() -> None:
     picture = np.zeros((200, 300, 3), np.uint8)
     picture[95:105, 145:155, 0] = 255
     for angle in (0.0, 0.5, 2.0):
         eyes = ((150 - 20 * math.cos(angle), 100 - 20 * math.sin(angle)), (150 + 20 * math.cos(angle), 100 + 20 * math.sin(angle)))
-        cutout = crop.cut(picture, frame_from_crop(face(eyes=eyes), EyesRegion(eye_distance=0.5, eye_line=0.5), (64, 64)), (64, 64))
+        cutout = crop.cut(picture, frame_from_crop(face(eyes=eyes), EyesRegion(eye_distance=0.5, eye_line=0.5), (64, 64)), square(64))
         ys, xs = np.nonzero(cutout[..., 0] > 128)
         assert (xs.mean(), ys.mean()) == pytest.approx((31.5, 31.5), abs=0.6)
 
 
 def test_cut_outside_the_frame_is_black() -> None:
     picture = np.full((50, 50, 3), 200, np.uint8)
-    cutout = crop.cut(picture, frame_from_crop(face(box=(-40, 0, 40, 80)), BoxRegion(level_eyes=False), (80, 80)), (80, 80))
+    cutout = crop.cut(picture, frame_from_crop(face(box=(-40, 0, 40, 80)), BoxRegion(level_eyes=False), (80, 80)), square(80))
     assert not cutout[:, :39].any()
     assert (cutout[2:48, 42:78] == 200).all()
 
@@ -70,12 +86,12 @@ def test_cut_outside_the_frame_is_black() -> None:
 def test_strong_reduction_averages_and_does_not_shift() -> None:
     # A fine checkerboard aliases under a plain bilinear warp; averaged it is gray. A half bright picture shows a shift.
     board = (np.indices((400, 400)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    cutout = crop.cut(np.dstack([board] * 3), frame_from_crop(face(box=(40, 40, 360, 360)), BoxRegion(level_eyes=False), (64, 64)), (64, 64))
+    cutout = crop.cut(np.dstack([board] * 3), frame_from_crop(face(box=(40, 40, 360, 360)), BoxRegion(level_eyes=False), (64, 64)), square(64))
     assert abs(int(cutout.min()) - 127) <= 3
     assert abs(int(cutout.max()) - 127) <= 3
     half = np.zeros((400, 400, 3), np.uint8)
     half[:, 200:] = 255
-    cutout = crop.cut(half, frame_from_crop(face(box=(0, 0, 400, 400)), BoxRegion(level_eyes=False), (64, 64)), (64, 64))
+    cutout = crop.cut(half, frame_from_crop(face(box=(0, 0, 400, 400)), BoxRegion(level_eyes=False), (64, 64)), square(64))
     inside = cutout[1:-1, 1:-1]  # the outermost pixels blend with the black around the frame
     assert (inside[:, :30] < 5).all()
     assert (inside[:, 32:] > 250).all()

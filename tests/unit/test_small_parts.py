@@ -36,16 +36,29 @@ def turned(yaw_deg: float, pitch_deg: float, roll_deg: float) -> NDArray[np.floa
 @pytest.mark.parametrize("angles", [(0, 0, 0), (30, 0, 0), (-30, 0, 0), (0, 20, 0), (0, -20, 0), (0, 0, 45), (0, 0, -45), (15, 10, 0)])
 def test_pose(angles: tuple[float, float, float]) -> None:
     pose = pose_from_axes(turned(*angles))
+    assert pose is not None
     assert (pose.yaw, pose.pitch, pose.roll) == pytest.approx(angles, abs=0.5)
+
+
+def pose_of(points: NDArray[np.float64]) -> Pose:
+    pose = pose_from_axes(points)
+    assert pose is not None
+    return pose
+
+
+def test_points_that_span_nothing_have_no_pose() -> None:
+    assert pose_from_axes(np.zeros((4, 3))) is None
+    assert pose_from_axes(np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 0], [5, 0, 0]])) is None
+    assert pose_from_axes(np.full((4, 3), np.nan)) is None
 
 
 def test_pose_names_directions_of_the_picture() -> None:
     # Turning towards the picture's right edge brings the right side of the head away from the camera (larger z) and the left side nearer.
     right_side_away = np.array([[-0.9, 0, -0.4], [0.9, 0, 0.4], [0, -1.2, 0], [0, 1.2, 0]])
-    assert pose_from_axes(right_side_away).yaw > 20
+    assert pose_of(right_side_away).yaw > 20
     forehead_away = np.array([[-1.0, 0, 0], [1, 0, 0], [0, -1.1, 0.4], [0, 1.1, -0.4]])
-    assert pose_from_axes(forehead_away).pitch > 15
-    assert pose_from_axes(np.array([[-1.0, -0.5, 0], [1, 0.5, 0], [0.5, -1, 0], [-0.5, 1, 0]])).roll > 20
+    assert pose_of(forehead_away).pitch > 15
+    assert pose_of(np.array([[-1.0, -0.5, 0], [1, 0.5, 0], [0.5, -1, 0], [-0.5, 1, 0]])).roll > 20
 
 
 def test_sharpness_falls_with_blur_and_not_with_light() -> None:
