@@ -30,31 +30,48 @@ def cut(rgb: Pixels, frame_from_crop: Affine, spec: CropInput) -> Pixels:
     Returns:
         uint8[height, width, 3], RGB, or uint8[height, width] where the network takes gray: a new array.
     """
-    # Coordinates are continuous (a pixel's centre is at one half); OpenCV counts centres as whole numbers.
-    centers = frame_from_crop[:, :2] @ (0.5, 0.5) + frame_from_crop[:, 2] - 0.5
-    placed = np.column_stack([frame_from_crop[:, :2], centers])
-    scale = math.hypot(placed[0, 0], placed[1, 0])
+    # Coordinates are continuous (a pixel's centre is at one half); OpenCV counts centres as whole numbers. Plain numbers, because numpy's calls cost ten times
+    # what they compute here.
+    (xx, xy, x0), (yx, yy, y0) = frame_from_crop.tolist()
+    placed = ((xx, xy, (xx + xy - 1) / 2 + x0), (yx, yy, (yx + yy - 1) / 2 + y0))
+    scale = math.hypot(xx, yx)
     factor = int(scale) if scale >= _SHRINK_FROM else 1
     if factor > 1 or spec.color == "gray":
         rgb, placed = _prepared(rgb, placed, spec, factor)
-    return np.asarray(cv2.warpAffine(rgb, placed, spec.size_wh_px, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), dtype=np.uint8)
+    return np.asarray(cv2.warpAffine(rgb, np.array(placed), spec.size_wh_px, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), dtype=np.uint8)
 
 
-def _prepared(rgb: Pixels, placed: Affine, spec: CropInput, factor: int) -> tuple[Pixels, Affine]:
+_Rows = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def _prepared(rgb: Pixels, placed: _Rows, spec: CropInput, factor: int) -> tuple[Pixels, _Rows]:
     """Take the part of the frame under the crop, gray if need be, and average its `factor` x `factor` blocks: before the warp, for it is the dear part."""
     height, width = rgb.shape[:2]
     crop_width, crop_height = spec.size_wh_px
-    corners = np.array([[0.0, 0.0, 1.0], [crop_width, 0.0, 1.0], [0.0, crop_height, 1.0], [crop_width, crop_height, 1.0]]) @ placed.T
-    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - factor, 0, (width - 1, height - 1)).tolist()
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + factor, (left + 1, top + 1), (width, height)).tolist()
+    (left, right), (top, bottom) = (
+        _span(row, crop_width, crop_height, margin=factor, length=length) for row, length in zip(placed, (width, height), strict=True)
+    )
     part = rgb[top:bottom, left:right]
     if spec.color == "gray":
         part = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     if factor > 1:
         part = averaged(part, factor)
     # Pixel centres: frame = left + (part + 0.5) * factor - 0.5.
-    part_from_frame = np.array([[1 / factor, 0, (0.5 - left) / factor - 0.5], [0, 1 / factor, (0.5 - top) / factor - 0.5], [0, 0, 1]])
-    return part, (part_from_frame @ np.vstack([placed, [0, 0, 1]]))[:2]
+    (xx, xy, x0), (yx, yy, y0) = placed
+    return part, (
+        (xx / factor, xy / factor, (x0 - left + 0.5) / factor - 0.5),
+        (yx / factor, yy / factor, (y0 - top + 0.5) / factor - 0.5),
+    )
+
+
+def _span(row: tuple[float, float, float], crop_width: int, crop_height: int, *, margin: int, length: int) -> tuple[int, int]:
+    """Which columns (or rows) of the frame a crop touches, inside the frame and at least one."""
+    of_x, of_y, offset = row
+    across, down = of_x * crop_width, of_y * crop_height
+    first = offset + min(0.0, across) + min(0.0, down)
+    last = offset + max(0.0, across) + max(0.0, down)
+    start = min(max(math.floor(first) - margin, 0), length - 1)
+    return start, min(max(math.ceil(last) + margin, start + 1), length)
 
 
 def averaged(rgb: Pixels, factor: int) -> Pixels:
@@ -73,19 +90,21 @@ def averaged(rgb: Pixels, factor: int) -> Pixels:
     return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def batch(crops: Sequence[Pixels], spec: CropInput | FrameInput) -> Batch:
+def batch(crops: Sequence[Pixels], spec: CropInput | FrameInput, *, out: Batch | None = None) -> Batch:
     """Bring crops to what a network takes: colour, histogram, scale, channels first.
 
     Args:
         crops: N times uint8[H, W, 3], RGB, or uint8[H, W], gray, of the size that `spec` names.
         spec: The stage's input.
+        out: Memory of a former batch, float32[at least N, ...], to be written over.
 
     Returns:
-        float32[N, 1 or 3, H, W] = pixels * scale + offset.
+        float32[N, 1 or 3, H, W] = pixels * scale + offset; in `out` where that was given and is large enough.
     """
-    width, height = spec.size_wh_px
-    n_channels = 1 if spec.color == "gray" else 3
-    out = np.empty((len(crops), n_channels, height, width), np.float32)
+    if out is None or len(out) < len(crops):
+        width, height = spec.size_wh_px
+        out = np.empty((len(crops), 1 if spec.color == "gray" else 3, height, width), np.float32)
+    out = out[: len(crops)]
     for tensor, crop in zip(out, crops, strict=True):
         for channel, plane in zip(tensor, _planes(crop, spec), strict=True):
             np.multiply(plane, np.float32(spec.scale), out=channel)

@@ -18,7 +18,7 @@ from edge.capture import open_source
 from edge.capture.source import Source, SourceSettings
 from edge.clock import StageTimes
 from edge.config import Config, load_config
-from edge.errors import CaptureError, ConfigError, SourceNotFound
+from edge.errors import CaptureError, ConfigError, InferenceFailed, SourceNotFound
 from edge.frame import Frame
 from edge.package import models_dir
 from edge.result import FrameResult
@@ -65,7 +65,7 @@ class Pipeline:
 
         Raises:
             CaptureError: The source failed, or stayed silent for too long.
-            EngineError: A network failed.
+            InferenceFailed: A network failed.
         """
         n_frames = 0
         while not self._stop.is_set():
@@ -75,7 +75,13 @@ class Pipeline:
             if frame is None or self._past_end(frame, n_frames):
                 return
             n_frames += 1
-            yield frame, self.analyzer.step(frame, times)
+            try:
+                result = self.analyzer.step(frame, times)
+            except InferenceFailed:
+                if self._stop.is_set():
+                    return  # closed by another thread in the middle of a frame
+                raise
+            yield frame, result
             if n_frames == self.config.frames:
                 return
 

@@ -114,6 +114,18 @@ def test_batch_layout_colour_and_scale() -> None:
     assert gray[0, 0, 0, 0] == round(0.299 * 10 + 0.587 * 20 + 0.114 * 30)
 
 
+def test_a_batch_may_use_the_memory_of_a_former_one() -> None:
+    one, two = np.full((6, 4, 3), 10, np.uint8), np.full((6, 4, 3), 20, np.uint8)
+    memory = crop.batch([one, one], spec())
+    fewer = crop.batch([two], spec(), out=memory)
+    assert np.shares_memory(fewer, memory)
+    assert fewer.shape == (1, 3, 6, 4)
+    assert (fewer == 20).all()
+    more = crop.batch([one, two, one], spec(), out=memory)
+    assert not np.shares_memory(more, memory)
+    assert more[:, 0, 0, 0].tolist() == [10, 20, 10]
+
+
 def test_equalize_spreads_the_histogram() -> None:
     pixels = np.repeat(np.arange(100, 124, dtype=np.uint8).reshape(6, 4, 1), 3, axis=2)
     assert crop.batch([pixels], spec("gray", equalize=True)).max() == 255
