@@ -17,6 +17,7 @@ from edge.engine.engine import Engine
 from edge.errors import ConfigError, EngineError, PackageError
 from edge.face import Face
 from edge.frame import Frame, Pixels
+from edge.heap import give_back_freed_memory
 from edge.package import Package, load_package
 from edge.result import FaceResult, FrameResult
 from edge.smooth import Ema, Smoother, Unsmoothed
@@ -74,6 +75,7 @@ class Analyzer:
             raise
         self._tracker = Tracker(self._smoother, max_faces=config.max_faces)
         self._looked_ns: int | None = None
+        give_back_freed_memory()
 
     @property
     def engine_description(self) -> str:
@@ -121,6 +123,7 @@ class Analyzer:
     def close(self) -> None:
         """Free the networks."""
         close_engines(self._engines)
+        give_back_freed_memory()
 
     def _check_roi(self, frame: Frame) -> None:
         if self._config.roi is not None and (self._config.roi[0] >= frame.width_px or self._config.roi[1] >= frame.height_px):

@@ -7,6 +7,7 @@ with Pipeline(source="clip.mp4") as pipeline:
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -93,6 +94,8 @@ class Pipeline:
         """Stop, and close source and networks."""
         self.stop()
         self.source.close()
+        # What GStreamer's wrappers hold refers to itself; a process that opens one pipeline after another would keep several until Python's collector comes by.
+        gc.collect()
         self.analyzer.close()
 
     def __enter__(self) -> Pipeline:
