@@ -169,7 +169,7 @@ class Analyzer:
                 tracker.lose(track, t_ns)
         seen += self._admit(frame, readings[len(followed) :], times)
 
-        if len(seen) < len(tracks) and not everywhere:
+        if len(kept) < len(tracks) and not everywhere:
             # A face was lost in this very frame: search for it now, so that a quick move costs no frame.
             again = tracker.unexplained(self._detect(frame, times, all_views=True))
             seen += self._admit(frame, self._networks.read(frame.pixels, again, times), times)

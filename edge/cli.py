@@ -151,16 +151,15 @@ class _Run:
         named += [(option, dest) for option, dest in (("--summary", self._config.summary), ("--annotate", self._config.annotate)) if dest is not None]
         taken: dict[str, str] = {}
         for option, dest in named:
-            place = dest if dest == "-" or "://" in dest else os.path.realpath(dest)
+            is_file = dest != "-" and "://" not in dest
+            place = os.path.realpath(dest) if is_file else dest
             if place in taken:
                 raise ConfigError(f"{option} names what {taken[place]} names already: {dest}", hint="give each result a file of its own")
             taken[place] = option
             try:
-                if place != dest or dest.startswith("/"):
+                if is_file:
                     check_destination(Path(dest), option=option, input_path=self._input_path())
             except OSError as error:
-                if isinstance(error, EdgeError):
-                    raise
                 raise ConfigError(f"{option}: {dest}: {error.strerror}", hint="choose another name") from error
 
     def _input_path(self) -> Path | None:
