@@ -8,22 +8,8 @@ from typing import Literal
 
 from converters import known_files
 from converters.registry import RegistryFile
-from edge.package import (
-    ActionUnit,
-    ActionUnits,
-    Boxes,
-    BoxRegion,
-    CropInput,
-    Emotions,
-    FrameInput,
-    Landmarks,
-    Manifest,
-    Origin,
-    PointsInput,
-    Presence,
-    Quality,
-    Stage,
-)
+from edge.package import Manifest, Origin, Quality
+from edge.stage import ActionUnit, ActionUnits, Boxes, BoxRegion, CropInput, Emotions, FrameInput, Landmarks, PointsInput, Presence, Stage
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from converters.errors import ConversionError
-from converters.tflite_model import Array, Operator, Quantization, Tensor, TfliteModel
+from converters.from_tflite.tflite_model import Array, Operator, Quantization, Tensor, TfliteModel
 
 Order = tuple[int, ...]
 

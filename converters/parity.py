@@ -1,22 +1,17 @@
-"""Shows that a converted network computes what the original does: LiteRT and ONNX Runtime on the same real inputs."""
+"""Shows that a converted network computes what the original does: both on the same real inputs, each in its own framework."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
 import onnx
 import onnxruntime
-from ai_edge_litert import interpreter as litert
-from numpy.typing import NDArray
 
 from converters.errors import ParityFailure
-
-Array = NDArray[np.float32]
+from converters.original import Array, Original
 
 
 class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +38,7 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
     """One parity run.
 
     Attributes:
-        original_sha256: Hash of the TFLite file that ran.
+        original_sha256: Hash of the file, or of the weights, that ran.
         onnx_sha256: Hash of the serialised ONNX model.
         runtimes: What ran them, with versions.
         n_inputs: How many inputs were compared.
@@ -61,11 +56,11 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[OutputParity, ...]
 
 
-def check_parity(content: bytes, model: onnx.ModelProto, inputs: Mapping[str, Array], *, limit: float, where: str) -> ParityReport:
+def check_parity(original: Original, model: onnx.ModelProto, inputs: Mapping[str, Array], *, limit: float, where: str) -> ParityReport:
     """Run the original and the converted network on the same inputs and compare every output.
 
     Args:
-        content: The TFLite file's bytes.
+        original: The network in its own framework.
         model: The ONNX model made from it; its outputs may be fewer.
         inputs: float32[N, ...] by input name, as the ONNX model takes them (pictures NCHW). The more they differ, the more the run shows.
         limit: Largest difference allowed, as a fraction of the output's own deviation over the inputs.
@@ -81,7 +76,7 @@ def check_parity(content: bytes, model: onnx.ModelProto, inputs: Mapping[str, Ar
     n_inputs = min((len(array) for array in inputs.values()), default=0)
     if n_inputs < 2:
         raise ParityFailure(f"{where}: expected at least 2 inputs that differ, got {n_inputs}", hint="take several crops of real pictures")
-    originals = run_tflite(content, inputs)
+    originals = original.run(inputs)
     serialised = model.SerializeToString()
     session = onnxruntime.InferenceSession(serialised, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
@@ -97,43 +92,14 @@ def check_parity(content: bytes, model: onnx.ModelProto, inputs: Mapping[str, Ar
     for name in sorted(inputs):
         digest.update(np.ascontiguousarray(inputs[name]).tobytes())
     return ParityReport(
-        original_sha256=hashlib.sha256(content).hexdigest(),
+        original_sha256=original.sha256,
         onnx_sha256=hashlib.sha256(serialised).hexdigest(),
-        runtimes={"litert": importlib.metadata.version("ai-edge-litert"), "onnxruntime": onnxruntime.__version__},
+        runtimes={"original": original.framework, "converted": f"ONNX Runtime {onnxruntime.__version__}"},
         n_inputs=n_inputs,
         inputs_sha256=digest.hexdigest(),
         limit=limit,
         outputs=outputs,
     )
-
-
-def run_tflite(content: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Run a TFLite network with LiteRT, one input after the other, on one thread.
-
-    Args:
-        content: The TFLite file's bytes.
-        inputs: float32[N, ...] by input name, pictures NCHW, real-valued: quantised inputs are rounded to their grid here.
-
-    Returns:
-        float32[N, ...] by output name, real-valued, pictures NCHW.
-
-    Raises:
-        ParityFailure: The names are not the network's.
-    """
-    interpreter = litert.Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    details = {detail["name"]: detail for detail in interpreter.get_input_details()}
-    if details.keys() != inputs.keys():
-        raise ParityFailure(f"expected the inputs {sorted(details)}, got {sorted(inputs)}")
-    rows: dict[str, list[Array]] = {detail["name"]: [] for detail in interpreter.get_output_details()}
-    for number in range(len(next(iter(inputs.values())))):
-        for name, detail in details.items():
-            one = inputs[name][number : number + 1]
-            interpreter.set_tensor(detail["index"], _stored(one.transpose(0, 2, 3, 1) if one.ndim == 4 else one, detail))
-        interpreter.invoke()
-        for detail in interpreter.get_output_details():
-            rows[detail["name"]].append(_real(interpreter.get_tensor(detail["index"]), detail))
-    return {name: np.stack(values) for name, values in rows.items()}
 
 
 def _compare(name: str, original: Array, converted: Array, where: str) -> OutputParity:
@@ -157,19 +123,3 @@ def _compare(name: str, original: Array, converted: Array, where: str) -> Output
         deviation=deviation,
         relative_error=float(difference.max()) / deviation,
     )
-
-
-def _stored(real: Array, detail: Mapping[str, Any]) -> NDArray[Any]:
-    dtype = np.dtype(detail["dtype"])
-    if dtype == np.float32:
-        return np.ascontiguousarray(real)
-    scale, zero = detail["quantization"]
-    bounds = np.iinfo(dtype)
-    return np.asarray(np.clip(np.round(real / np.float32(scale)) + zero, bounds.min, bounds.max), dtype)
-
-
-def _real(stored: NDArray[Any], detail: Mapping[str, Any]) -> Array:
-    scale, zero = detail["quantization"]
-    real = stored.astype(np.float32) if np.dtype(detail["dtype"]) == np.float32 else (stored.astype(np.float32) - zero) * np.float32(scale)
-    real = real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
-    return np.asarray(real[0] if real.shape[:1] == (1,) else real, np.float32)

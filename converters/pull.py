@@ -13,13 +13,15 @@ import onnx
 
 from converters import known_files
 from converters.default_package import RECIPES, Recipe
-from converters.float_weights import with_float_weights
-from converters.onnx_from_tflite import onnx_from_tflite
+from converters.from_tflite.float_weights import with_float_weights
+from converters.from_tflite.litert_run import TfliteOriginal
+from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
 from converters.parity import ParityReport, check_parity
 from converters.real_inputs import find_faces, read_frames, stage_inputs
 from converters.registry import RegistryFile, Say, fetch, write_atomically
 from edge.errors import PackageError, PackageNotFound
-from edge.package import MANIFEST, Boxes, Stage, check_manifest, file_sha256, load_package, models_dir
+from edge.package import MANIFEST, check_manifest, file_sha256, load_package, models_dir
+from edge.stage import Boxes, Stage
 
 State = Literal["installed", "outdated", "absent", "damaged"]
 
@@ -163,7 +165,7 @@ def _parity_reports(recipe: Recipe, contents: Mapping[str, bytes], models: Mappi
             runs[f"{stage.name}, weights as stored"] = (content, _STORED_WEIGHTS_LIMIT)
         for run, (original, limit) in runs.items():
             where = f"{recipe.manifest.name}/{run}"
-            reports[run] = check_parity(original, models[stage.name], {stage.input.tensor: inputs[stage.name]}, limit=limit, where=where)
+            reports[run] = check_parity(TfliteOriginal(original), models[stage.name], {stage.input.tensor: inputs[stage.name]}, limit=limit, where=where)
             worst = max(output.relative_error for output in reports[run].outputs)
             say(f"parity {where}: {worst:.1e} of the outputs' own deviation over {reports[run].n_inputs} inputs (limit {limit:.2g})")
     return reports

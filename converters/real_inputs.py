@@ -11,14 +11,15 @@ import onnx
 import onnxruntime
 
 from converters.errors import ConversionError
-from converters.parity import Array
+from converters.original import Array
 from edge import crop
 from edge.clock import StageTimes
 from edge.detect import FaceDetector
 from edge.engine import choose, close_engines, open_engines
 from edge.face import Face, frame_from_crop
 from edge.frame import Pixels
-from edge.package import CropInput, FrameInput, Landmarks, Manifest, Package, PointsInput
+from edge.package import Manifest, Package
+from edge.stage import CropInput, FrameInput, Landmarks, PointsInput
 
 _N_FRAMES = 24
 
@@ -91,7 +92,7 @@ def stage_inputs(manifest: Manifest, frames: Sequence[Pixels], faces: Sequence[t
             inputs[stage.name] = crop.batch([crop.resize_frame(frame, spec)[0] for frame in frames], spec)
         elif isinstance(spec, CropInput):
             inputs[stage.name] = crop.batch([crop.cut(frame, frame_from_crop(face, spec.region, spec.size_wh_px), spec) for frame, face in faces], spec)
-        else:
+        elif isinstance(spec, PointsInput):
             inputs[stage.name] = _points(spec, manifest, inputs, models)
     return inputs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.package import Activation
+from edge.stage import Activation
 
 # Logits beyond this are certain; the limit keeps exp() from overflowing. Source: MediaPipe's TensorsToDetectionsCalculator, score_clipping_thresh.
 _LOGIT_LIMIT = 100.0

@@ -19,10 +19,11 @@ from edge.engine.engine import Engine
 from edge.errors import PackageRefused
 from edge.face import Face, frame_from_crop
 from edge.frame import Pixels
-from edge.package import ActionUnits, CropInput, Emotions, Landmarks, Output, Package, PointsInput, Presence, Scores, Stage
+from edge.package import Package
 from edge.pose import pose_from_axes
 from edge.result import Estimate, Pose
 from edge.smooth import Values
+from edge.stage import ActionUnits, CropInput, Emotions, Landmarks, Output, PointsInput, Presence, Scores, Stage
 
 Tensor = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge.face import Affine
 from edge.frame import Pixels
-from edge.package import CropInput, FrameInput
+from edge.stage import ClipInput, CropInput, FrameInput, PerChannel, PictureInput
 
 Batch = NDArray[np.float32]
 
@@ -19,7 +19,7 @@ Batch = NDArray[np.float32]
 _SHRINK_FROM = 2.0
 
 
-def cut(rgb: Pixels, frame_from_crop: Affine, spec: CropInput) -> Pixels:
+def cut(rgb: Pixels, frame_from_crop: Affine, spec: CropInput | ClipInput) -> Pixels:
     """Cut one crop. Outside the frame it is black.
 
     Args:
@@ -44,7 +44,7 @@ def cut(rgb: Pixels, frame_from_crop: Affine, spec: CropInput) -> Pixels:
 _Rows = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
-def _prepared(rgb: Pixels, placed: _Rows, spec: CropInput, factor: int) -> tuple[Pixels, _Rows]:
+def _prepared(rgb: Pixels, placed: _Rows, spec: CropInput | ClipInput, factor: int) -> tuple[Pixels, _Rows]:
     """Take the part of the frame under the crop, gray if need be, and average its `factor` x `factor` blocks: before the warp, for it is the dear part."""
     height, width = rgb.shape[:2]
     crop_width, crop_height = spec.size_wh_px
@@ -90,7 +90,7 @@ def averaged(rgb: Pixels, factor: int) -> Pixels:
     return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def batch(crops: Sequence[Pixels], spec: CropInput | FrameInput, *, out: Batch | None = None) -> Batch:
+def batch(crops: Sequence[Pixels], spec: PictureInput, *, out: Batch | None = None) -> Batch:
     """Bring crops to what a network takes: colour, histogram, scale, channels first.
 
     Args:
@@ -105,15 +105,21 @@ def batch(crops: Sequence[Pixels], spec: CropInput | FrameInput, *, out: Batch |
         width, height = spec.size_wh_px
         out = np.empty((len(crops), 1 if spec.color == "gray" else 3, height, width), np.float32)
     out = out[: len(crops)]
+    n_channels = out.shape[1]
+    scales, offsets = _per_channel(spec.scale, n_channels), _per_channel(spec.offset, n_channels)
     for tensor, crop in zip(out, crops, strict=True):
-        for channel, plane in zip(tensor, _planes(crop, spec), strict=True):
-            np.multiply(plane, np.float32(spec.scale), out=channel)
-    if spec.offset:
-        out += np.float32(spec.offset)
+        for channel, plane, scale in zip(tensor, _planes(crop, spec), scales, strict=True):
+            np.multiply(plane, scale, out=channel)
+    if any(offsets):
+        out += np.array(offsets)[:, np.newaxis, np.newaxis]
     return out
 
 
-def _planes(crop: Pixels, spec: CropInput | FrameInput) -> list[Pixels]:
+def _per_channel(value: PerChannel, n_channels: int) -> list[np.float32]:
+    return [np.float32(each) for each in (value if isinstance(value, tuple) else (value,) * n_channels)]
+
+
+def _planes(crop: Pixels, spec: PictureInput) -> list[Pixels]:
     if spec.color == "gray":
         gray = crop if crop.ndim == 2 else np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         return [np.asarray(cv2.equalizeHist(gray), dtype=np.uint8) if spec.equalize else gray]

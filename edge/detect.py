@@ -22,7 +22,8 @@ from edge.engine.engine import Engine
 from edge.errors import PackageError
 from edge.face import Affine, Face
 from edge.frame import Pixels
-from edge.package import Boxes, FrameInput, Package, Stage
+from edge.package import Package
+from edge.stage import Boxes, FrameInput, Stage
 
 # Neighbouring tiles share at least this part of their side; a face that is cut by both is large enough for the whole-frame view.
 _TILE_OVERLAP = 0.2

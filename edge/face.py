@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.package import BoxRegion, EyesRegion
+from edge.stage import BoxRegion, EyesRegion
 
 Points = NDArray[np.float64]
 Affine = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""A picture and its two times."""
+"""A picture, its two times, and the sound that came with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+Samples = NDArray[np.int16]
 CaptureTimeFrom = Literal["buffer", "arrival"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A piece of a source's sound.
+
+    Attributes:
+        samples: int16[n], one channel, read-only.
+        rate_hz: Samples a second.
+        t_media_ns: Media time of the first sample, in the same time as the frames'.
+    """
+
+    samples: Samples
+    rate_hz: int
+    t_media_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +41,8 @@ class Frame:
         t_capture_from: Whose time `t_capture_ns` is.
         paced: True where frames come at the speed of life (cameras, streams, `--realtime`), so that an age has a meaning.
         dropped: Frames of this source that were overwritten since the previous Frame.
+        sound: What was heard since the previous Frame, up to this one's media time where the source has come that far; None where it has no sound, or none
+            was asked for.
     """
 
     seq: int
@@ -35,6 +53,7 @@ class Frame:
     t_capture_from: CaptureTimeFrom
     paced: bool
     dropped: int = 0
+    sound: Sound | None = None
 
     @property
     def height_px(self) -> int:

@@ -1,7 +1,6 @@
 """Model packages: a folder with `package.toml`, ONNX networks and the evidence of how they were made.
 
-The manifest says everything that the runtime must know to feed a network and to read its answer. Nothing is guessed from names or shapes.
-`pixels * scale + offset` is the only normalisation; an activation is applied only where it is named.
+The manifest says everything that the runtime must know to feed a network and to read its answer: see `edge.stage`.
 """
 
 from __future__ import annotations
@@ -15,182 +14,26 @@ import msgspec
 
 from edge.errors import PackageCorrupt, PackageError, PackageNotFound, PackageRefused
 from edge.result import ACTION_UNITS, EMOTIONS
+from edge.stage import (
+    ActionUnits,
+    Boxes,
+    CropInput,
+    Emotions,
+    Landmarks,
+    Output,
+    PictureInput,
+    PointsInput,
+    Stage,
+    Strict,
+)
 
 MANIFEST = "package.toml"
 PACKAGE_SCHEMA = "edge.package/1"
 
-Activation = Literal["none", "sigmoid", "softmax"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """Unknown keys are errors: a misspelt key must not silently mean its default."""
-
-
-class BoxRegion(_Strict, frozen=True, tag_field="from", tag="box"):
-    """A square around the face's box: its long side times `expand`, turned so that the eyes are level where `level_eyes`."""
-
-    expand: float = 1.0
-    level_eyes: bool = True
-
-
-class EyesRegion(_Strict, frozen=True, tag_field="from", tag="eyes"):
-    """A rectangle placed by the two eye centres.
-
-    Attributes:
-        eye_distance: Distance of the eyes over the crop's width.
-        eye_line: Height of the eyes over the crop's height, from the top.
-        level_eyes: Turn the crop so that the eyes are level.
-    """
-
-    eye_distance: float
-    eye_line: float
-    level_eyes: bool = True
-
-
-class CropInput(_Strict, frozen=True, tag_field="kind", tag="crop"):
-    """One crop of each face: float32[N, 1 or 3, H, W]."""
-
-    tensor: str
-    color: Literal["rgb", "bgr", "gray"]
-    size_wh_px: tuple[int, int]
-    region: BoxRegion | EyesRegion
-    scale: float
-    offset: float = 0.0
-    equalize: bool = False
-
-
-class FrameInput(_Strict, frozen=True, tag_field="kind", tag="frame"):
-    """The whole picture: float32[N, C, H, W].
-
-    Attributes:
-        resize: `letterbox` keeps the aspect ratio and pads with black, centred; `stretch` does not keep it; `tiles` (detection only) covers the picture
-            with overlapping squares, a batch of them.
-    """
-
-    tensor: str
-    color: Literal["rgb", "bgr", "gray"]
-    size_wh_px: tuple[int, int]
-    resize: Literal["letterbox", "stretch", "tiles"]
-    scale: float
-    offset: float = 0.0
-    equalize: bool = False
-
-
-class PointsInput(_Strict, frozen=True, tag_field="kind", tag="points"):
-    """Landmarks of an earlier stage: float32[N, len(indices), 2], x and y in frame pixels."""
-
-    tensor: str
-    stage: str
-    indices: tuple[int, ...]
-
-
-StageInput = CropInput | FrameInput | PointsInput
-
-
-class Boxes(_Strict, frozen=True, tag_field="role", tag="boxes"):
-    """Detections against fixed anchors, in the manner of SSD and BlazeFace.
-
-    Attributes:
-        tensor: float32[1, A, 4 + 2 K]: centre x, centre y, width, height and K points, in input pixels relative to the anchor's centre.
-        score_tensor: float32[1, A, 1], logits.
-        anchors: Pairs (stride in pixels, anchors in each cell), in the order of the network's rows.
-        eyes: Which two of the K points are the eyes: the one on the left of an upright picture first.
-        min_score: A detection counts from this probability on.
-        max_overlap: Detections that overlap more (intersection over union) are one face.
-    """
-
-    tensor: str
-    score_tensor: str
-    anchors: tuple[tuple[int, int], ...]
-    eyes: tuple[int, int]
-    min_score: float
-    max_overlap: float
-
-
-class Landmarks(_Strict, frozen=True, tag_field="role", tag="landmarks"):
-    """Points of the face: float32[N, 3 P], x, y, z in crop pixels. The next frame's region follows from them.
-
-    Attributes:
-        left_eye: Indices of the corners of the eye that is on the left of an upright picture.
-        right_eye: The other eye's.
-        axes: Indices of four points that span the head: left side, right side, forehead, chin (sides as in the picture).
-    """
-
-    tensor: str
-    left_eye: tuple[int, int]
-    right_eye: tuple[int, int]
-    axes: tuple[int, int, int, int]
-
-
-class Presence(_Strict, frozen=True, tag_field="role", tag="presence"):
-    """Whether there is a face in the crop: float32[N] or float32[N, 1]; below `min_score` the track has lost its face."""
-
-    tensor: str
-    activation: Activation
-    min_score: float
-
-
-class Emotions(_Strict, frozen=True, tag_field="role", tag="emotions"):
-    """float32[N, len(labels)], labels among the contract's seven names, in the network's order."""
-
-    tensor: str
-    activation: Activation
-    labels: tuple[str, ...]
-
-
-class Scores(_Strict, frozen=True, tag_field="role", tag="scores"):
-    """float32[N, len(labels)] with labels of the package's own."""
-
-    tensor: str
-    activation: Activation
-    labels: tuple[str, ...]
-
-
-class ActionUnit(_Strict, frozen=True):
-    """One action unit, read from named activations.
-
-    Attributes:
-        label: `AU1` and so on.
-        shapes: The activations whose mean it is.
-        rest: The mean that counts as 0.
-        full: The mean that counts as 1; values between are interpolated, values outside are cut off.
-        log_odds: Interpolate in log-odds instead, for activations whose whole range lies near 0.
-        origin: Where `rest` and `full` come from.
-    """
-
-    label: str
-    shapes: tuple[str, ...]
-    rest: float
-    full: float
-    log_odds: bool = False
-    origin: str = ""
-
-
-class ActionUnits(_Strict, frozen=True, tag_field="role", tag="action_units"):
-    """float32[N, len(labels)] of named activations in [0, 1] after `activation`, and how the action units are read from them."""
-
-    tensor: str
-    activation: Activation
-    labels: tuple[str, ...]
-    units: tuple[ActionUnit, ...]
-    quantity: Literal["presence", "intensity"]
-    learned_from: str
-
-
-Output = Boxes | Landmarks | Presence | Emotions | Scores | ActionUnits
-
-
-class Stage(_Strict, frozen=True):
-    """One network."""
-
-    name: str
-    model: str
-    input: StageInput
-    outputs: tuple[Output, ...]
-
-
-class Quality(_Strict, frozen=True):
+class Quality(Strict, frozen=True):
     """Limits past which a face's numbers are withheld (`low_quality`), each with the reason it gives. None: no such limit.
 
     Attributes:
@@ -206,7 +49,7 @@ class Quality(_Strict, frozen=True):
     min_sharpness: float | None = None
 
 
-class Origin(_Strict, frozen=True):
+class Origin(Strict, frozen=True):
     """Where a network comes from: file, the pinned registry package that holds it, its hash, framework and licence."""
 
     file: str
@@ -217,7 +60,7 @@ class Origin(_Strict, frozen=True):
     url: str
 
 
-class Manifest(_Strict, frozen=True):
+class Manifest(Strict, frozen=True):
     """`package.toml`.
 
     Attributes:
@@ -225,6 +68,7 @@ class Manifest(_Strict, frozen=True):
         files: SHA-256 of every file beside the manifest.
         low_confidence: Labels that the package cannot vouch for.
         not_offered: Labels of the contract that it does not give at all, with the reason.
+        cpu_only: Why no GPU engine can hold the networks (trees, say); empty where one can.
         evidence: SHA-256 of the report of each run that stands behind the package.
     """
 
@@ -239,9 +83,10 @@ class Manifest(_Strict, frozen=True):
     origins: tuple[Origin, ...] = ()
     detector: str = ""
     low_confidence: tuple[str, ...] = ()
-    not_offered: dict[str, str] = {}
+    not_offered: dict[str, str] = msgspec.field(default_factory=dict)
     quality: Quality = Quality()
-    evidence: dict[str, str] = {}
+    cpu_only: str = ""
+    evidence: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -347,7 +192,7 @@ def check_manifest(manifest: Manifest, *, where: str) -> None:
             earlier = seen.get(stage.input.stage)
             if earlier is None or not any(isinstance(output, Landmarks) for output in earlier.outputs):
                 refuse(f"stage '{stage.name}' takes landmarks of '{stage.input.stage}', which is no earlier stage with landmarks")
-        elif min(stage.input.size_wh_px) < 1:
+        elif isinstance(stage.input, PictureInput) and min(stage.input.size_wh_px) < 1:
             refuse(f"stage '{stage.name}' has an input of {stage.input.size_wh_px} pixels")
         for output in stage.outputs:
             _check_output(output, stage.name, refuse)

@@ -11,20 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edge.frame import Frame
-from edge.package import (
-    ActionUnit,
-    ActionUnits,
-    Boxes,
-    BoxRegion,
-    CropInput,
-    Emotions,
-    FrameInput,
-    Manifest,
-    Presence,
-    Quality,
-    Stage,
-    file_sha256,
-)
+from edge.package import Manifest, Quality, file_sha256
+from edge.stage import ActionUnit, ActionUnits, Boxes, BoxRegion, CropInput, Emotions, FrameInput, Presence, Stage
 
 CELL_PX = 8
 INPUT_PX = 64

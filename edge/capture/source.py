@@ -25,6 +25,8 @@ class SourceSettings:
         rotate_deg: Clockwise turn that brings the picture upright, on top of the file's own rotation tag.
         mirror: Flip left and right, after the rotation.
         realtime: Play a file at its own speed, newest frame wins; cameras and streams always are.
+        sound_rate_hz: Bring the sound to one channel at this rate and hand it out with the frames; None leaves it alone.
+        microphone: Where a camera's sound comes from: `default`, or an ALSA device such as `hw:1`; files and streams bring their own.
         timeout_s: Silence after which a live source counts as lost, and the longest wait for any source's first frame.
     """
 
@@ -35,6 +37,8 @@ class SourceSettings:
     rotate_deg: Rotation = 0
     mirror: bool = False
     realtime: bool = False
+    sound_rate_hz: int | None = None
+    microphone: str | None = None
     timeout_s: float = 10.0
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from edge.package import ActionUnits, Output, Package, Scores
+from edge.package import Package
+from edge.stage import ActionUnits, Output, Scores
 
 HEADER_SCHEMA = "edge.header/1"
 

@@ -11,8 +11,9 @@ from typing import Literal
 from edge.errors import OutputError
 from edge.frame import Frame, Pixels
 from edge.output.rate import RecentRate
-from edge.package import ActionUnits, Package
+from edge.package import Package
 from edge.result import FrameResult
+from edge.stage import ActionUnits
 from edge.view.draw import Hud, draw
 from edge.view.video import Sink, Window, WindowClosed, open_annotation
 

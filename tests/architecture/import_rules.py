@@ -20,7 +20,7 @@ PACKAGES: dict[str, set[str]] = {
 # Inside edge: group -> (its modules, the groups that it may import beside itself). `edge.engine` stands for the whole subpackage.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "facts": ({"edge.errors", "edge.clock", "edge.frame", "edge.heap", "edge.result"}, set()),
-    "package": ({"edge.package"}, {"facts"}),
+    "package": ({"edge.package", "edge.stage"}, {"facts"}),
     "gst": ({"edge.gst"}, {"facts"}),
     "engine": ({"edge.engine"}, {"facts", "package"}),
     "steps": (

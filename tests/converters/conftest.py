@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from converters.default_package import RECIPES
-from converters.onnx_from_tflite import onnx_from_tflite
+from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
 from converters.registry import fetch
 
 

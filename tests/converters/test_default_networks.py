@@ -16,9 +16,11 @@ from onnx import helper, numpy_helper
 
 from converters.default_package import BLAZEFACE, BLENDSHAPE_LANDMARKS, BLENDSHAPES, DEFAULT, RECIPES
 from converters.errors import ParityFailure
-from converters.float_weights import with_float_weights
-from converters.onnx_from_tflite import onnx_from_tflite
-from converters.parity import Array, check_parity
+from converters.from_tflite.float_weights import with_float_weights
+from converters.from_tflite.litert_run import TfliteOriginal
+from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
+from converters.original import Array
+from converters.parity import check_parity
 from converters.real_inputs import find_faces, read_frames, stage_inputs
 from edge.clock import StageTimes
 from edge.detect import FaceDetector
@@ -82,7 +84,7 @@ def test_a_batch_is_its_pictures_one_by_one(stage: str, converted: Mapping[str, 
 def test_the_networks_compute_what_litert_computes(
     stage: str, originals: Mapping[str, bytes], converted: Mapping[str, onnx.ModelProto], inputs: Inputs
 ) -> None:
-    report = check_parity(with_float_weights(originals[stage]), _without_idle(converted[stage]), inputs[stage], limit=1e-3, where=stage)
+    report = check_parity(TfliteOriginal(with_float_weights(originals[stage])), _without_idle(converted[stage]), inputs[stage], limit=1e-3, where=stage)
     assert report.n_inputs >= 6
     assert all(0 <= output.mean_error <= output.p99_error <= output.max_error for output in report.outputs)
 
@@ -99,24 +101,24 @@ def _without_idle(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_an_output_that_hardly_varies_shows_nothing(originals: Mapping[str, bytes], converted: Mapping[str, onnx.ModelProto], inputs: Inputs) -> None:
     alike = {"input_12": np.repeat(inputs["mesh"]["input_12"][:1], 3, axis=0)}
     with pytest.raises(ParityFailure, match=r"mesh: output 'Identity' does not vary over the inputs \(deviation "):
-        check_parity(originals["mesh"], converted["mesh"], alike, limit=1e-3, where="mesh")
+        check_parity(TfliteOriginal(originals["mesh"]), converted["mesh"], alike, limit=1e-3, where="mesh")
 
 
 def test_no_inputs_show_nothing(originals: Mapping[str, bytes], converted: Mapping[str, onnx.ModelProto]) -> None:
     with pytest.raises(ParityFailure, match=r"mesh: expected at least 2 inputs that differ, got 0\n  take several crops"):
-        check_parity(originals["mesh"], converted["mesh"], {"input_12": np.empty((0, 3, 256, 256), np.float32)}, limit=1e-3, where="mesh")
+        check_parity(TfliteOriginal(originals["mesh"]), converted["mesh"], {"input_12": np.empty((0, 3, 256, 256), np.float32)}, limit=1e-3, where="mesh")
 
 
 def test_inputs_of_another_network_are_refused(originals: Mapping[str, bytes], converted: Mapping[str, onnx.ModelProto], inputs: Inputs) -> None:
     with pytest.raises(ParityFailure, match=r"expected the inputs \['input_12'\], got \['x'\]"):
-        check_parity(originals["mesh"], converted["mesh"], inputs["emotion"], limit=1e-3, where="mesh")
+        check_parity(TfliteOriginal(originals["mesh"]), converted["mesh"], inputs["emotion"], limit=1e-3, where="mesh")
 
 
 def test_numbers_that_are_none_are_refused(originals: Mapping[str, bytes], converted: Mapping[str, onnx.ModelProto], inputs: Inputs) -> None:
     broken = {"x": inputs["emotion"]["x"].copy()}
     broken["x"][0] = np.nan
     with pytest.raises(ParityFailure, match="emotion: output 'Identity' holds values that are no finite numbers"):
-        check_parity(originals["emotion"], converted["emotion"], broken, limit=1e-3, where="emotion")
+        check_parity(TfliteOriginal(originals["emotion"]), converted["emotion"], broken, limit=1e-3, where="emotion")
 
 
 def swap_channels(model: onnx.ModelProto) -> None:
@@ -152,7 +154,7 @@ def test_a_wrong_network_shows(
     with pytest.raises(
         ParityFailure, match=rf"{stage}: output '\w+' differs from the original's by up to .* allowed is 0.001\n  the converted network is wrong"
     ):
-        check_parity(originals[stage], wrong, inputs[stage], limit=1e-3, where=stage)
+        check_parity(TfliteOriginal(originals[stage]), wrong, inputs[stage], limit=1e-3, where=stage)
 
 
 def test_the_wrong_output_shows(originals: Mapping[str, bytes], converted: Mapping[str, onnx.ModelProto], inputs: Inputs) -> None:
@@ -165,7 +167,7 @@ def test_the_wrong_output_shows(originals: Mapping[str, bytes], converted: Mappi
         node.input[:] = [{"Identity": "landmarks"}.get(name, name) for name in node.input]
     wrong.graph.output[0].name = "Identity"
     with pytest.raises(ParityFailure, match=r"output 'Identity' has shape \[\d+, 1435\], the original's \[\d+, 1434, 1, 1\]"):
-        check_parity(originals["mesh"], wrong, inputs["mesh"], limit=1e-3, where="mesh")
+        check_parity(TfliteOriginal(originals["mesh"]), wrong, inputs["mesh"], limit=1e-3, where="mesh")
 
 
 def test_outputs_can_be_left_out(originals: Mapping[str, bytes]) -> None:

@@ -12,8 +12,10 @@ import onnxruntime
 import pytest
 
 from converters.errors import ConversionError, ParityFailure
-from converters.onnx_from_tflite import onnx_from_tflite
-from converters.parity import Array, check_parity, run_tflite
+from converters.from_tflite.litert_run import TfliteOriginal, run_tflite
+from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
+from converters.original import Array
+from converters.parity import check_parity
 from tests.converters.small_tflite import RELU, SAME, Grid, SmallTflite
 
 Case = Callable[[SmallTflite, str], int]
@@ -203,11 +205,11 @@ def test_the_batch_of_an_integer_network_is_free() -> None:
 def test_a_changed_scale_shows() -> None:
     content = small_network()
     model = onnx_from_tflite(content, name="small")
-    check_parity(content, model, {"tensor_0": inputs(8)}, limit=0.2, where="small")
+    check_parity(TfliteOriginal(content), model, {"tensor_0": inputs(8)}, limit=0.2, where="small")
     (scale,) = (tensor for tensor in model.graph.initializer if tensor.name == "fully_connected_5/scale")
     scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * np.float32(1.5), scale.name))
     with pytest.raises(ParityFailure, match="differs from the original's"):
-        check_parity(content, model, {"tensor_0": inputs(8)}, limit=0.2, where="small")
+        check_parity(TfliteOriginal(content), model, {"tensor_0": inputs(8)}, limit=0.2, where="small")
 
 
 def test_activations_with_a_scale_for_each_channel_are_refused() -> None:

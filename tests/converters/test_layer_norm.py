@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from converters.onnx_from_tflite import onnx_from_tflite
+from converters.from_tflite.litert_run import TfliteOriginal
+from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
 from converters.parity import check_parity
 from tests.converters.small_tflite import SmallTflite
 
@@ -46,4 +47,4 @@ def test_only_layer_norms_are_fused(make: Callable[[], bytes], fused: int) -> No
     model = onnx_from_tflite(content, name="norm")
     assert collections.Counter(node.op_type for node in model.graph.node)["LayerNormalization"] == fused
     inputs = np.random.default_rng(0).normal(size=(3, 16, 1, 9)).astype(np.float32)
-    check_parity(content, model, {"tensor_0": inputs}, limit=1e-5, where="norm")
+    check_parity(TfliteOriginal(content), model, {"tensor_0": inputs}, limit=1e-5, where="norm")

@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
-from converters.onnx_from_tflite import OPERATORS, onnx_from_tflite
-from converters.parity import Array, check_parity
+from converters.from_tflite.litert_run import TfliteOriginal
+from converters.from_tflite.onnx_from_tflite import OPERATORS, onnx_from_tflite
+from converters.original import Array
+from converters.parity import check_parity
 from tests.converters.small_tflite import RELU, RELU6, RELU_N1_TO_1, SAME, VALID, SmallTflite
 
 Case = Callable[[SmallTflite], int]
@@ -173,7 +175,7 @@ def convert(build: Case) -> tuple[bytes, onnx.ModelProto]:
 def test_an_operator_computes_what_litert_computes(case: str) -> None:
     content, model = convert(CASES[case])
     inputs = np.random.default_rng(1).normal(size=(3, 5, 7, 8)).astype(np.float32)
-    check_parity(content, model, {"tensor_0": inputs}, limit=1e-5, where=case)
+    check_parity(TfliteOriginal(content), model, {"tensor_0": inputs}, limit=1e-5, where=case)
     assert model.opset_import[0].version == 17
     assert model.ir_version == 8
     assert all(value.type.tensor_type.shape.dim[0].dim_param == "N" for value in (*model.graph.input, *model.graph.output))

@@ -10,7 +10,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ConversionError
-from converters.onnx_from_tflite import onnx_from_tflite
+from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
 from tests.converters.small_tflite import SAME, TANH, Grid, SmallTflite
 
 SHAPE = (1, 4, 6, 2)

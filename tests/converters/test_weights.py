@@ -9,9 +9,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ConversionError
-from converters.float_weights import with_float_weights
-from converters.onnx_from_tflite import onnx_from_tflite
-from converters.parity import Array, check_parity
+from converters.from_tflite.float_weights import with_float_weights
+from converters.from_tflite.litert_run import TfliteOriginal
+from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
+from converters.original import Array
+from converters.parity import check_parity
 from tests.converters.small_tflite import Grid, SmallTflite
 
 MATRIX = np.array([[0, 0, 0, 0, 1, 2, 3, 4], [0, 0, 0, 0, 0, 0, 0, 0], [5, 6, 7, 8, 0, 0, 0, 0], [9, 10, 11, 12, 13, 14, 15, 16]], np.float32)
@@ -70,7 +72,7 @@ def blocks_of_four() -> SmallTflite:
 def test_sparse_weights_are_what_litert_makes_of_them(net: SmallTflite) -> None:
     content = net.content()
     model = onnx_from_tflite(content, name="sparse")
-    check_parity(content, model, {"tensor_0": inputs(3, 4, 8)}, limit=1e-6, where="sparse")
+    check_parity(TfliteOriginal(content), model, {"tensor_0": inputs(3, 4, 8)}, limit=1e-6, where="sparse")
     (weights,) = model.graph.initializer
     np.testing.assert_array_equal(np.frombuffer(weights.raw_data, np.float32).reshape(4, 8), MATRIX)
 
@@ -103,8 +105,8 @@ def test_8_bit_weights_of_a_float_network_become_the_floats_they_stand_for() -> 
     model = onnx_from_tflite(content, name="hybrid")
     assert [node.op_type for node in model.graph.node] == ["Conv", "Identity"]
     values = {"tensor_0": inputs(4, 8, 6, 6)}
-    exact = check_parity(with_float_weights(content), model, values, limit=1e-5, where="hybrid").outputs[0]
-    rounded = check_parity(content, model, values, limit=0.1, where="hybrid").outputs[0]
+    exact = check_parity(TfliteOriginal(with_float_weights(content)), model, values, limit=1e-5, where="hybrid").outputs[0]
+    rounded = check_parity(TfliteOriginal(content), model, values, limit=0.1, where="hybrid").outputs[0]
     assert rounded.max_error > 100 * exact.max_error  # LiteRT's rounding of the activations, not the converter's doing
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge import crop
 from edge.face import Face, frame_from_crop, overlap
-from edge.package import BoxRegion, CropInput, EyesRegion, FrameInput
+from edge.stage import BoxRegion, CropInput, EyesRegion, FrameInput
 
 
 def face(box: tuple[float, float, float, float] = (40, 30, 80, 90), eyes: tuple[tuple[float, float], tuple[float, float]] = ((50, 50), (70, 50))) -> Face:

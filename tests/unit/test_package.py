@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from edge.errors import PackageCorrupt, PackageError, PackageNotFound, PackageRefused
-from edge.package import ActionUnit, ActionUnits, Manifest, Stage, check_manifest, load_package, models_dir
+from edge.package import Manifest, check_manifest, load_package, models_dir
+from edge.stage import ActionUnit, ActionUnits, Stage
 from tests.toy import affect_manifest, detector_manifest, make_affect, make_detector
 
 replace = msgspec.structs.replace
@@ -130,7 +131,7 @@ def test_contradictions_are_named(manifest: Manifest, message: str) -> None:
 
 
 def test_points_need_an_earlier_stage_with_landmarks() -> None:
-    from edge.package import PointsInput
+    from edge.stage import PointsInput
 
     manifest = with_stage(lambda stage: replace(stage, input=PointsInput(tensor="x", stage="mesh", indices=(0,))))
     with pytest.raises(PackageError, match="takes landmarks of 'mesh', which is no earlier stage with landmarks"):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from converters.from_tflite.tflite_model import Operator
 from converters.graph_builder import GraphBuilder, Order
-from converters.tflite_model import Operator
 
 Function = Callable[[GraphBuilder, Operator], None]
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import helper
 
-from converters import ops_convolution, ops_elementwise, ops_shape
 from converters.errors import ConversionError
+from converters.from_tflite import ops_convolution, ops_elementwise, ops_shape
+from converters.from_tflite.layer_norm import fuse_layer_norms
+from converters.from_tflite.ops_elementwise import Function
+from converters.from_tflite.tflite_model import TfliteModel, read_tflite
 from converters.graph_builder import GraphBuilder
-from converters.layer_norm import fuse_layer_norms
-from converters.ops_elementwise import Function
-from converters.tflite_model import TfliteModel, read_tflite
 
 OPSET = 17
 IR_VERSION = 8

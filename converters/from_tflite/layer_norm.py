@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx
 from onnx import helper, numpy_helper
 
-from converters.tflite_model import Array
+from converters.from_tflite.tflite_model import Array
 
 # x * s - mean * s with s = gamma / sqrt(variance + epsilon), in the order in which TFLite's operators stand. Op type, inputs, output.
 _STEPS = (

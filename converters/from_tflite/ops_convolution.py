@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from converters.from_tflite.ops_elementwise import activate
+from converters.from_tflite.tflite_model import Operator
 from converters.graph_builder import NCHW, GraphBuilder
-from converters.ops_elementwise import activate
-from converters.tflite_model import Operator
 
 _SAME, _VALID = 0, 1  # schema.fbs, enum Padding
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from converters.from_tflite.ops_elementwise import Function
+from converters.from_tflite.tflite_model import Operator
 from converters.graph_builder import DROPPED_BATCH, NCHW, GraphBuilder, Order
-from converters.ops_elementwise import Function
-from converters.tflite_model import Operator
 
 
 def reshape(graph: GraphBuilder, operator: Operator) -> None:

@@ -8,7 +8,7 @@ import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from converters.tflite_model import read_tflite
+from converters.from_tflite.tflite_model import read_tflite
 
 
 def with_float_weights(content: bytes) -> bytes:

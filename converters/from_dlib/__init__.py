@@ -1,0 +1,1 @@
+"""dlib's face embedding network to ONNX."""

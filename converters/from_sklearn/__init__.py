@@ -1,0 +1,1 @@
+"""scikit-learn estimators and hidden Markov models to ONNX."""

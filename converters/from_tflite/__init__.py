@@ -1,0 +1,1 @@
+"""TFLite networks to ONNX."""

@@ -1,0 +1,1 @@
+"""PyTorch checkpoints and programs to ONNX."""

@@ -1,0 +1,1 @@
+"""The systems that we train: data, recipes and what they came to."""

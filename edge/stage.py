@@ -1,0 +1,265 @@
+"""What a manifest says of one network: what it is fed, and how its answers are read.
+
+`pixels * scale + offset` is the only normalisation; an activation is applied only where it is named. Nothing is guessed from names or shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Activation = Literal["none", "sigmoid", "softmax"]
+Color = Literal["rgb", "bgr", "gray"]
+# One number for all channels, or one for each in the order in which the network takes them.
+PerChannel = float | tuple[float, ...]
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Unknown keys are errors: a misspelt key must not silently mean its default."""
+
+
+class BoxRegion(Strict, frozen=True, tag_field="from", tag="box"):
+    """A square around the face's box: its long side times `expand`, turned so that the eyes are level where `level_eyes`."""
+
+    expand: float = 1.0
+    level_eyes: bool = True
+
+
+class EyesRegion(Strict, frozen=True, tag_field="from", tag="eyes"):
+    """A rectangle placed by the two eye centres.
+
+    Attributes:
+        eye_distance: Distance of the eyes over the crop's width.
+        eye_line: Height of the eyes over the crop's height, from the top.
+        level_eyes: Turn the crop so that the eyes are level.
+    """
+
+    eye_distance: float
+    eye_line: float
+    level_eyes: bool = True
+
+
+class CropInput(Strict, frozen=True, tag_field="kind", tag="crop"):
+    """One crop of each face: float32[N, 1 or 3, H, W]."""
+
+    tensor: str
+    color: Color
+    size_wh_px: tuple[int, int]
+    region: BoxRegion | EyesRegion
+    scale: PerChannel
+    offset: PerChannel = 0.0
+    equalize: bool = False
+
+
+class FrameInput(Strict, frozen=True, tag_field="kind", tag="frame"):
+    """The whole picture: float32[N, C, H, W].
+
+    Attributes:
+        resize: `letterbox` keeps the aspect ratio and pads with black, centred; `stretch` does not keep it; `tiles` (detection only) covers the picture
+            with overlapping squares, a batch of them.
+    """
+
+    tensor: str
+    color: Color
+    size_wh_px: tuple[int, int]
+    resize: Literal["letterbox", "stretch", "tiles"]
+    scale: PerChannel
+    offset: PerChannel = 0.0
+    equalize: bool = False
+
+
+class ClipInput(Strict, frozen=True, tag_field="kind", tag="clip"):
+    """The last crops of each face, equally spaced in media time, oldest first.
+
+    Attributes:
+        n_frames: How many crops.
+        duration_s: Media time from the first to the last of them. A face is `warming_up` until it has been followed for that long.
+        frames_as: `depth` gives float32[N, C, n_frames, H, W], for 3-D convolutions; `channels` gives float32[N, n_frames * C, H, W].
+    """
+
+    tensor: str
+    color: Color
+    size_wh_px: tuple[int, int]
+    region: BoxRegion | EyesRegion
+    scale: PerChannel
+    n_frames: int
+    duration_s: float
+    frames_as: Literal["depth", "channels"]
+    offset: PerChannel = 0.0
+    equalize: bool = False
+
+
+class Spectrogram(Strict, frozen=True):
+    """The sound of the last moments as a picture: float32[N, 1, H, W], the same for every face; frequency grows upwards, time to the right, in [0, 1].
+
+    Attributes:
+        tensor: The network's input.
+        rate_hz: The sound is brought to one channel at this rate.
+        duration_s: How much of it, up to the frame's media time.
+        segment: Samples of one Fourier transform.
+        overlap: Samples that neighbouring segments share.
+        taper: Part of a segment that the window tapers (Tukey), in [0, 1].
+        noise: Deviation of the white noise that is added to the 16-bit samples, so that silence is not divided by nothing.
+        size_wh_px: The picture is brought to this size (bicubic).
+    """
+
+    tensor: str
+    rate_hz: int
+    duration_s: float
+    segment: int
+    overlap: int
+    taper: float
+    noise: float
+    size_wh_px: tuple[int, int]
+
+
+class ClipAudioInput(ClipInput, frozen=True, kw_only=True, tag_field="kind", tag="clip+audio"):
+    """A clip and the sound that goes with it: two tensors."""
+
+    audio: Spectrogram
+
+
+class PointsInput(Strict, frozen=True, tag_field="kind", tag="points"):
+    """Landmarks of an earlier stage: float32[N, len(indices), 2], x and y in frame pixels."""
+
+    tensor: str
+    stage: str
+    indices: tuple[int, ...]
+
+
+class EmbeddingInput(Strict, frozen=True, tag_field="kind", tag="embedding"):
+    """What an earlier stage says of each face, as its network gave it: float32[N, K].
+
+    Attributes:
+        stage: The earlier stage.
+        source: Its output tensor.
+    """
+
+    tensor: str
+    stage: str
+    source: str
+
+
+StageInput = CropInput | FrameInput | ClipInput | ClipAudioInput | PointsInput | EmbeddingInput
+# The inputs that are made of pixels.
+PictureInput = CropInput | FrameInput | ClipInput | ClipAudioInput
+
+
+class Boxes(Strict, frozen=True, tag_field="role", tag="boxes"):
+    """Detections against fixed anchors, in the manner of SSD and BlazeFace.
+
+    Attributes:
+        tensor: float32[1, A, 4 + 2 K]: centre x, centre y, width, height and K points, in input pixels relative to the anchor's centre.
+        score_tensor: float32[1, A, 1], logits.
+        anchors: Pairs (stride in pixels, anchors in each cell), in the order of the network's rows.
+        eyes: Which two of the K points are the eyes: the one on the left of an upright picture first.
+        min_score: A detection counts from this probability on.
+        max_overlap: Detections that overlap more (intersection over union) are one face.
+    """
+
+    tensor: str
+    score_tensor: str
+    anchors: tuple[tuple[int, int], ...]
+    eyes: tuple[int, int]
+    min_score: float
+    max_overlap: float
+
+
+class Landmarks(Strict, frozen=True, tag_field="role", tag="landmarks"):
+    """Points of the face: float32[N, 3 P], x, y, z in crop pixels. The next frame's region follows from them.
+
+    Attributes:
+        left_eye: Indices of the corners of the eye that is on the left of an upright picture.
+        right_eye: The other eye's.
+        axes: Indices of four points that span the head: left side, right side, forehead, chin (sides as in the picture).
+    """
+
+    tensor: str
+    left_eye: tuple[int, int]
+    right_eye: tuple[int, int]
+    axes: tuple[int, int, int, int]
+
+
+class Presence(Strict, frozen=True, tag_field="role", tag="presence"):
+    """Whether there is a face in the crop: float32[N] or float32[N, 1]; below `min_score` the track has lost its face."""
+
+    tensor: str
+    activation: Activation
+    min_score: float
+
+
+class Emotions(Strict, frozen=True, tag_field="role", tag="emotions"):
+    """float32[N, len(labels)], labels among the contract's seven names, in the network's order.
+
+    Attributes:
+        columns: First and one past the last column, where the tensor holds more than these labels.
+        neutral_below: For networks without a `neutral` output: neutral is the top emotion where all others are below this score (rule E2), see
+            `edge.affect`.
+    """
+
+    tensor: str
+    activation: Activation
+    labels: tuple[str, ...]
+    columns: tuple[int, int] | None = None
+    neutral_below: float | None = None
+
+
+class Scores(Strict, frozen=True, tag_field="role", tag="scores"):
+    """float32[N, len(labels)] with labels of the package's own; `columns` as in `Emotions`."""
+
+    tensor: str
+    activation: Activation
+    labels: tuple[str, ...]
+    columns: tuple[int, int] | None = None
+
+
+class ActionUnit(Strict, frozen=True):
+    """One action unit, read from named activations.
+
+    Attributes:
+        label: `AU1` and so on.
+        shapes: The activations whose mean it is.
+        rest: The mean that counts as 0.
+        full: The mean that counts as 1; values between are interpolated, values outside are cut off.
+        log_odds: Interpolate in log-odds instead, for activations whose whole range lies near 0.
+        origin: Where `rest` and `full` come from.
+    """
+
+    label: str
+    shapes: tuple[str, ...]
+    rest: float
+    full: float
+    log_odds: bool = False
+    origin: str = ""
+
+
+class ActionUnits(Strict, frozen=True, tag_field="role", tag="action_units"):
+    """float32[N, len(labels)] of named activations in [0, 1] after `activation`, and how the action units are read from them.
+
+    Attributes:
+        quantity: `presence` is a probability, `intensity` goes from 0 (none) to 1 (maximum).
+        learned_from: What the network learned them from.
+        units: Empty where the labels are action units themselves.
+        columns: As in `Emotions`.
+    """
+
+    tensor: str
+    activation: Activation
+    labels: tuple[str, ...]
+    quantity: Literal["presence", "intensity"]
+    learned_from: str
+    units: tuple[ActionUnit, ...] = ()
+    columns: tuple[int, int] | None = None
+
+
+Output = Boxes | Landmarks | Presence | Emotions | Scores | ActionUnits
+
+
+class Stage(Strict, frozen=True):
+    """One network."""
+
+    name: str
+    model: str
+    input: StageInput
+    outputs: tuple[Output, ...]
