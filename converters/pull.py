@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-import onnx
 
 from converters import known_files
 from converters.default_package import RECIPES, Recipe
 from converters.from_tflite.float_weights import with_float_weights
 from converters.from_tflite.litert_run import TfliteOriginal
 from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
-from converters.parity import ParityReport, check_parity
-from converters.real_inputs import find_faces, read_frames, stage_inputs
+from converters.make_package import Comparison, make_package
+from converters.real_inputs import picture_inputs
 from converters.registry import RegistryFile, Say, fetch, write_atomically
 from edge.errors import PackageError, PackageNotFound
-from edge.package import MANIFEST, check_manifest, file_sha256, load_package, models_dir
+from edge.package import file_sha256, load_package, models_dir
 from edge.stage import Boxes, Stage
 
 State = Literal["installed", "outdated", "absent", "damaged"]
-
-_REPORT = "parity.json"
 
 # LiteRT rounds the activations in front of 8-bit weights to 8 bits. fer's network then differs by 0.12 of its outputs' deviation from the same weights
 # without that rounding, on the sample clip; twice that is no rounding any more.
@@ -117,58 +112,20 @@ def pull_package(name: str, *, force: bool, say: Say) -> Path:
 
 
 def _make_package(recipe: Recipe, say: Say) -> None:
-    stages = {stage.name: stage for stage in recipe.manifest.stages}
+    manifest = recipe.manifest
     contents = {name: path.read_bytes() for name, path in zip(recipe.sources, fetch(list(recipe.sources.values()), say=say), strict=True)}
-    models = {}
-    for name, content in contents.items():
-        say(f"converting {recipe.sources[name].name} to {stages[name].model}")
-        models[name] = onnx_from_tflite(content, name=name, outputs=_tensors(stages[name]))
-    reports = _parity_reports(recipe, contents, models, say)
-    folder = models_dir() / recipe.manifest.name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        temporary.chmod(0o755)
-        _write_package(temporary / "new", recipe, models, reports)
-        if folder.exists():
-            folder.rename(temporary / "old")
-        (temporary / "new").rename(folder)
-    finally:
-        if (temporary / "old").exists() and not folder.exists():
-            (temporary / "old").rename(folder)
-        shutil.rmtree(temporary)
-    say(f"made package '{folder.name}' in {folder}. Licence: {recipe.manifest.licence}")
-
-
-def _write_package(folder: Path, recipe: Recipe, models: Mapping[str, onnx.ModelProto], reports: Mapping[str, ParityReport]) -> None:
-    folder.mkdir()
-    for stage in recipe.manifest.stages:
-        (folder / stage.model).write_bytes(models[stage.name].SerializeToString())
-    (folder / _REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1))
-    hashes = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    manifest = msgspec.structs.replace(recipe.manifest, files=hashes, evidence={_REPORT: hashes[_REPORT]})
-    check_manifest(manifest, where=MANIFEST)
-    (folder / MANIFEST).write_bytes(msgspec.toml.encode(manifest))
-
-
-def _parity_reports(recipe: Recipe, contents: Mapping[str, bytes], models: Mapping[str, onnx.ModelProto], say: Say) -> dict[str, ParityReport]:
-    (clip,) = pull_clips([known_files.SAMPLE], force=False, say=say)
-    frames = read_frames(clip)
-    faces = find_faces(frames, load_package(models_dir() / recipe.manifest.detector)) if recipe.manifest.detector else []
-    inputs = stage_inputs(recipe.manifest, frames, faces, models)
-    reports = {}
-    for stage in recipe.manifest.stages:
+    models, comparisons = {}, []
+    for stage in manifest.stages:
         content = contents[stage.name]
+        say(f"converting {recipe.sources[stage.name].name} to {stage.model}")
+        models[stage.name] = onnx_from_tflite(content, name=stage.name, outputs=_tensors(stage))
         float_content = with_float_weights(content)
-        runs = {stage.name: (float_content, recipe.max_relative_error)}
+        comparisons.append(Comparison(stage.name, TfliteOriginal(float_content), recipe.max_relative_error))
         if float_content != content:
-            runs[f"{stage.name}, weights as stored"] = (content, _STORED_WEIGHTS_LIMIT)
-        for run, (original, limit) in runs.items():
-            where = f"{recipe.manifest.name}/{run}"
-            reports[run] = check_parity(TfliteOriginal(original), models[stage.name], {stage.input.tensor: inputs[stage.name]}, limit=limit, where=where)
-            worst = max(output.relative_error for output in reports[run].outputs)
-            say(f"parity {where}: {worst:.1e} of the outputs' own deviation over {reports[run].n_inputs} inputs (limit {limit:.2g})")
-    return reports
+            comparisons.append(Comparison(stage.name, TfliteOriginal(content), _STORED_WEIGHTS_LIMIT, "weights as stored"))
+    (clip,) = pull_clips([known_files.SAMPLE], force=False, say=say)
+    detector = load_package(models_dir() / manifest.detector) if manifest.detector else None
+    make_package(manifest, models, comparisons, picture_inputs(manifest.stages, clip, detector), folder=models_dir() / manifest.name, say=say)
 
 
 def _tensors(stage: Stage) -> list[str]:

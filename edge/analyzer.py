@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from edge import quality
-from edge.affect import AffectNetworks, Reading
+from edge.affect import AffectNetworks, FaceReading, Scene
 from edge.clock import StageTimes, monotonic_ns
 from edge.config import Config
 from edge.detect import FaceDetector
@@ -20,7 +20,8 @@ from edge.frame import Frame, Pixels
 from edge.heap import give_back_freed_memory
 from edge.package import Package, load_package
 from edge.result import FaceResult, FrameResult
-from edge.smooth import Ema, Smoother, Unsmoothed
+from edge.ring import Rings
+from edge.smooth import Ema, Smoother, Unsmoothed, Values
 from edge.track import Track, Tracker
 
 # While every face is being followed, one view of the picture is searched for newcomers this often (media time); a face lost, or none at all, and the whole
@@ -47,7 +48,7 @@ class Analyzer:
         choice: What runs the networks.
         notes: What a user must hear of, such as a GPU that could not be used.
         package: The affect package.
-        detector_package: The package that finds its faces.
+        detector_package: The package that finds its faces; None where it looks at whole pictures only.
 
     Raises:
         ConfigError: An engine or precision that cannot be had was asked for by name.
@@ -58,22 +59,26 @@ class Analyzer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.choice: Choice = choose(config.engine, config.precision)
         self.notes: list[str] = []
         self.package: Package = load_package(config.model, allow_untrained=config.allow_untrained)
         if self.package.manifest.task != "face-affect":
             raise PackageError(
                 f"expected a package of task 'face-affect', got '{self.package.manifest.task}' in {self.package.path}", hint="choose another --model"
             )
-        self.detector_package: Package = load_package(self.package.detector_path(), allow_untrained=config.allow_untrained)
+        self.detector_package: Package | None = None
+        if self.package.manifest.detector:
+            self.detector_package = load_package(self.package.detector_path(), allow_untrained=config.allow_untrained)
+        self.choice: Choice = choose(config.engine, config.precision, cpu_only=self.package.manifest.cpu_only)
         for_detection, for_affect = self._open()
         self._engines: list[Engine] = [*for_detection, *for_affect]
         try:
-            self._detector = FaceDetector(self.detector_package, for_detection)
+            self._detector = FaceDetector(self.detector_package, for_detection) if self.detector_package is not None else None
             self._networks = AffectNetworks(self.package, for_affect)
         except BaseException:
             self.close()
             raise
+        self._sound = self._networks.new_sound_ring()
+        self._frame_smoother = self._smoother()
         self._tracker = Tracker(self._smoother, max_faces=config.max_faces)
         self._looked_ns: int | None = None
         give_back_freed_memory()
@@ -83,24 +88,35 @@ class Analyzer:
         """What runs the networks."""
         return self._engines[0].description
 
+    @property
+    def sound_rate_hz(self) -> int | None:
+        """The rate at which the package takes sound, one channel of it; None where it takes none."""
+        return None if self._sound is None else self._sound.rate_hz
+
     def step(self, frame: Frame, times: StageTimes) -> FrameResult:
         """Analyse one frame.
 
         Args:
             frame: The next one; media time must not go back.
             times: What has been measured on this frame so far; gets `detect`, `crop`, `infer`, `decode` and `smooth`. A name with a dot is a part of the
-                name before it: `infer.mesh`, `detect.infer`.
+                name before it: `infer.mesh`, `detect.infer`, `crop.spectrogram`.
 
         Returns:
             The result, stamped with the time it was ready.
 
         Raises:
             ConfigError: The region of interest lies outside the picture.
+            SpecMismatch: Its sound has another rate than `sound_rate_hz`.
             InferenceFailed: A network failed, or the analyzer was closed.
         """
         self._check_roi(frame)
-        seen = self._follow(frame, times)
+        if self._sound is not None:
+            self._sound.add(frame.sound, frame.t_media_ns)
+        whole = self._read_frame(frame, times) if self._networks.sees_frames else None
+        seen = self._follow(frame, self._detector, times) if self._detector is not None else []
         with times.measure("smooth"):
+            frame_raw = None if whole is None else self._networks.frame_estimate(whole)
+            frame_estimate = None if whole is None else self._networks.frame_estimate(self._frame_smoother.update(whole, frame.t_media_ns))
             self._tracker.drop_doubles()
             primary = self._tracker.primary(self._config.primary, (frame.width_px, frame.height_px))
             faces = tuple(
@@ -115,10 +131,12 @@ class Analyzer:
             t_capture_from=frame.t_capture_from,
             t_publish_ns=t_publish_ns,
             age_ms=(t_publish_ns - frame.t_capture_ns) / 1e6 if frame.paced else None,
-            status="ok" if faces else "no_face",
+            status="ok" if faces or self._detector is None else "no_face",
             dropped=frame.dropped,
             stage_ms=times.ms,
             faces=faces,
+            frame=frame_estimate,
+            frame_raw=frame_raw,
         )
 
     def close(self) -> None:
@@ -135,31 +153,37 @@ class Analyzer:
 
     def _open(self) -> tuple[list[Engine], list[Engine]]:
         """Load the networks, on the CPU where `auto` had chosen a GPU that does not start."""
+        packages = [self.detector_package, self.package]
         try:
-            return open_engines(self.detector_package, self.choice), open_engines(self.package, self.choice)
+            for_detection, for_affect = (open_engines(package, self.choice) if package is not None else [] for package in packages)
         except EngineError as error:
             if not (self.choice.cuda and self.choice.fallback):
                 raise
             self.notes.append(f"the GPU is not used, the networks run on the CPU: {error.args[0]}")
             self.choice = msgspec.structs.replace(self.choice, cuda=False, why=f"{self.choice.why}, which did not start: CPU instead")
-            return open_engines(self.detector_package, self.choice), open_engines(self.package, self.choice)
+            for_detection, for_affect = (open_engines(package, self.choice) if package is not None else [] for package in packages)
+        return for_detection, for_affect
 
     def _smoother(self) -> Smoother:
         return Unsmoothed() if self._config.smooth == "none" else Ema(self._config.time_constant)
 
-    def _follow(self, frame: Frame, times: StageTimes) -> list[tuple[Track, Reading]]:
+    def _read_frame(self, frame: Frame, times: StageTimes) -> Values | None:
+        return self._networks.read_frame(Scene(_inside(frame.pixels, self._config.roi), frame.t_media_ns), times).values
+
+    def _follow(self, frame: Frame, detector: FaceDetector, times: StageTimes) -> list[tuple[Track, FaceReading]]:
         """Bring the tracks up to this frame: followed faces and newcomers go through the networks as one batch."""
         t_ns, tracker = frame.t_media_ns, self._tracker
         everywhere = not tracker.active or not self._networks.follows
         due = self._looked_ns is None or t_ns - self._looked_ns >= _LOOK_EVERY_NS
-        found = self._detect(frame, times, all_views=everywhere) if everywhere or (due and self._may_take_more()) else []
+        found = self._detect(frame, detector, times, all_views=everywhere) if everywhere or (due and self._may_take_more()) else []
         tracks = list(tracker.active)
         places: Sequence[Face | None] = [track.face for track in tracks] if self._networks.follows else tracker.moved(found)
         followed = [(track, place) for track, place in zip(tracks, places, strict=True) if place is not None]
-        newcomers = tracker.unexplained(found)
-        readings = self._networks.read(frame.pixels, [place for _, place in followed] + newcomers, times)
+        scene = Scene(frame.pixels, t_ns, self._sound)
+        looked_at = [(place, track.rings) for track, place in followed] + _anew(tracker.unexplained(found))
+        readings = self._networks.read(scene, looked_at, times)
 
-        seen: list[tuple[Track, Reading]] = []
+        seen: list[tuple[Track, FaceReading]] = []
         for (track, _), reading in zip(followed, readings, strict=False):
             if self._counts(reading):
                 tracker.update(track, reading.face, t_ns)
@@ -168,30 +192,30 @@ class Analyzer:
         for track in tracks:
             if id(track) not in kept:
                 tracker.lose(track, t_ns)
-        seen += self._admit(frame, readings[len(followed) :], times)
+        seen += self._admit(scene, readings[len(followed) :], times)
 
         if len(kept) < len(tracks) and not everywhere:
             # A face was lost in this very frame: search for it now, so that a quick move costs no frame.
-            again = tracker.unexplained(self._detect(frame, times, all_views=True))
-            seen += self._admit(frame, self._networks.read(frame.pixels, again, times), times)
+            again = tracker.unexplained(self._detect(frame, detector, times, all_views=True))
+            seen += self._admit(scene, self._networks.read(scene, _anew(again), times), times)
         return seen
 
-    def _admit(self, frame: Frame, newcomers: Sequence[Reading], times: StageTimes) -> list[tuple[Track, Reading]]:
+    def _admit(self, scene: Scene, newcomers: Sequence[FaceReading], times: StageTimes) -> list[tuple[Track, FaceReading]]:
         """Give tracks to the newcomers that the networks confirm: landmarks that are found again, in the same place, in the crop that they define."""
         readings = [reading for reading in newcomers if self._counts(reading)]
         if self._networks.follows:
             readings = [reading for reading in readings if reading.presence >= _ADMIT_PRESENCE]
-            again = self._networks.read(frame.pixels, [reading.face for reading in readings], times)
+            again = self._networks.read(scene, [(reading.face, reading.rings) for reading in readings], times)
             readings = [second for first, second in zip(readings, again, strict=True) if self._counts(second) and _agree(first, second)]
         admitted = []
-        size_wh_px = (frame.width_px, frame.height_px)
+        size_wh_px = (scene.rgb.shape[1], scene.rgb.shape[0])
         for reading in sorted(readings, key=lambda reading: -reading.face.side_px):
             if not self._tracker.unexplained([reading.face]):
                 continue
-            if self._tracker.full and not self._tracker.make_room(reading.face, self._config.primary, size_wh_px, frame.t_media_ns):
+            if self._tracker.full and not self._tracker.make_room(reading.face, self._config.primary, size_wh_px, scene.t_media_ns):
                 continue
-            track = self._tracker.start(reading.face, frame.t_media_ns)
-            self._tracker.update(track, reading.face, frame.t_media_ns)
+            track = self._tracker.start(reading.face, scene.t_media_ns, reading.rings)
+            self._tracker.update(track, reading.face, scene.t_media_ns)
             admitted.append((track, reading))
         return admitted
 
@@ -199,14 +223,14 @@ class Analyzer:
         # By the rule `longest` nobody takes another one's place.
         return not self._tracker.full or self._config.primary != "longest"
 
-    def _detect(self, frame: Frame, times: StageTimes, *, all_views: bool) -> list[Face]:
+    def _detect(self, frame: Frame, detector: FaceDetector, times: StageTimes, *, all_views: bool) -> list[Face]:
         self._looked_ns = frame.t_media_ns
         with times.measure("detect"):
             left, top = (self._config.roi or (0, 0))[:2]
-            faces = self._detector.detect(_inside(frame.pixels, self._config.roi), times, all_views=all_views)
+            faces = detector.detect(_inside(frame.pixels, self._config.roi), times, all_views=all_views)
             return [_shifted(face, left, top) for face in faces if face.side_px >= _BOX_TO_BOX * self._config.min_face]
 
-    def _counts(self, reading: Reading) -> bool:
+    def _counts(self, reading: FaceReading) -> bool:
         """Whether a reading is of a face that the user asked for."""
         if not reading.present or reading.face.side_px < self._config.min_face:
             return False
@@ -216,15 +240,16 @@ class Analyzer:
         x, y = reading.face.center_px
         return left <= x < right and top <= y < bottom
 
-    def _face_result(self, track: Track, reading: Reading, t_media_ns: int, *, primary: bool) -> FaceResult:
-        withheld = quality.reasons(self.package.manifest.quality, face=reading.face, pose=reading.pose, crop_sharpness=reading.sharpness)
-        raw = self._networks.estimate(reading.values)
-        smoothed = None if withheld else self._networks.estimate(track.smoother.update(reading.values, t_media_ns))
+    def _face_result(self, track: Track, reading: FaceReading, t_media_ns: int, *, primary: bool) -> FaceResult:
+        withheld = quality.reasons(self.package.manifest.quality, face=reading.face, pose=reading.pose, crop_sharpness=reading.sharpness) + reading.lacks
+        values = reading.values
+        raw = None if values is None else self._networks.estimate(values)
+        smoothed = None if withheld or values is None else self._networks.estimate(track.smoother.update(values, t_media_ns))
         return FaceResult(
             track=track.number,
             box_ltrb_px=reading.face.box_ltrb_px,
             score=reading.presence,
-            status="low_quality" if withheld else "ok",
+            status="low_quality" if withheld else "warming_up" if reading.warming_up else "ok",
             reasons=withheld,
             pose=reading.pose,
             estimate=smoothed,
@@ -233,7 +258,12 @@ class Analyzer:
         )
 
 
-def _agree(first: Reading, second: Reading) -> bool:
+def _anew(faces: Sequence[Face]) -> list[tuple[Face, Rings]]:
+    """Faces of which nothing is remembered."""
+    return [(face, {}) for face in faces]
+
+
+def _agree(first: FaceReading, second: FaceReading) -> bool:
     """Whether the second reading is sure, and puts the eyes where the first one did."""
     shift_px = float(np.linalg.norm(first.face.eyes_px - second.face.eyes_px, axis=1).mean())
     return second.presence >= _ADMIT_PRESENCE and shift_px <= _ADMIT_EYE_SHIFT * first.face.eye_distance_px

@@ -111,7 +111,8 @@ class _Run:
         self._summary = Summary(engine=analyzer.choice.engine, precision=analyzer.choice.precision, model=analyzer.package.name)
         self._say(f"source   {source.name}: {source.description}")
         self._say(f"engine   {analyzer.engine_description}: {analyzer.choice.why}")
-        self._say(f"package  {analyzer.package.name} ({analyzer.package.path}), faces by {analyzer.detector_package.name}")
+        looks_at = f"faces by {analyzer.detector_package.name}" if analyzer.detector_package is not None else "whole pictures"
+        self._say(f"package  {analyzer.package.name} ({analyzer.package.path}), {looks_at}")
         for note in analyzer.notes:
             print(f"edge-run: {note}", file=sys.stderr)
             self._summary.note(note)
@@ -221,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--camera-size", type=_size, metavar="WxH", help="picture size asked of the camera")
     source.add_argument("--camera-fps", type=float, metavar="N", help="rate asked of the camera")
     source.add_argument("--camera-format", metavar="F", help="pixel format asked of the camera: MJPG, YUY2, NV12, ...")
+    source.add_argument("--microphone", metavar="default|hw:N[,M]", help="take a camera's sound from this ALSA device, for a package that hears")
     source.add_argument("--rotate", type=int, choices=(0, 90, 180, 270), help="degrees clockwise that bring the picture upright")
     source.add_argument("--mirror", action="store_true", help="flip left and right")
     source.add_argument("--realtime", action="store_true", help="play a file at its own speed, newest frame wins (else every frame, in order)")
@@ -234,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--precision", choices=("auto", "fp32", "fp16", "int8"), help="of the networks (default: auto)")
 
     faces = parser.add_argument_group("faces")
-    faces.add_argument("--roi", type=_four_ints, metavar="L,T,R,B", help="look for faces inside this rectangle, in pixels")
+    faces.add_argument("--roi", type=_four_ints, metavar="L,T,R,B", help="look at the inside of this rectangle only, in pixels")
     faces.add_argument("--min-face", type=float, metavar="PX", help="ignore faces whose box is smaller")
     faces.add_argument("--max-faces", type=int, metavar="N", help="follow at most N faces (default: 8)")
     faces.add_argument("--primary", choices=("largest", "central", "longest"), help="which face is the primary one (default: largest)")

@@ -25,6 +25,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         camera_size: (width, height) in pixels asked of a camera.
         camera_fps: Rate asked of a camera.
         camera_format: Pixel format asked of a camera, such as `MJPG`.
+        microphone: Where a camera's sound comes from: `default`, or another ALSA device such as `hw:1`.
         rotate: Degrees clockwise that bring the picture upright: 0, 90, 180 or 270.
         mirror: Flip left and right.
         realtime: Play a file at its own speed, newest frame wins.
@@ -32,7 +33,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         allow_untrained: Run a package whose networks were never trained.
         engine: What runs the networks.
         precision: Of the networks.
-        roi: Left, top, right, bottom in frame pixels: faces are looked for inside.
+        roi: Left, top, right, bottom in frame pixels: only what is inside is looked at.
         min_face: Smallest face, in pixels of its box's long side.
         max_faces: Most faces at a time.
         primary: Which face a single-person application looks at.
@@ -52,6 +53,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     camera_size: tuple[int, int] | None = None
     camera_fps: float | None = None
     camera_format: str | None = None
+    microphone: str | None = None
     rotate: Literal[0, 90, 180, 270] = 0
     mirror: bool = False
     realtime: bool = False

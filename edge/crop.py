@@ -115,6 +115,23 @@ def batch(crops: Sequence[Pixels], spec: PictureInput, *, out: Batch | None = No
     return out
 
 
+def clip_batch(clips: Sequence[Sequence[Pixels]], spec: ClipInput) -> Batch:
+    """Bring clips to what a network takes.
+
+    Args:
+        clips: N times `spec.n_frames` crops, as `batch` takes them, oldest first.
+        spec: The stage's input.
+
+    Returns:
+        float32[N, C, n_frames, H, W] or float32[N, n_frames * C, H, W], as `spec.frames_as` says.
+    """
+    frames = batch([crop for clip in clips for crop in clip], spec)
+    frames = frames.reshape(len(clips), spec.n_frames, *frames.shape[1:])
+    if spec.frames_as == "depth":
+        return np.ascontiguousarray(frames.transpose(0, 2, 1, 3, 4))
+    return frames.reshape(len(clips), -1, *frames.shape[3:])
+
+
 def _per_channel(value: PerChannel, n_channels: int) -> list[np.float32]:
     return [np.float32(each) for each in (value if isinstance(value, tuple) else (value,) * n_channels)]
 

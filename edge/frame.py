@@ -41,8 +41,8 @@ class Frame:
         t_capture_from: Whose time `t_capture_ns` is.
         paced: True where frames come at the speed of life (cameras, streams, `--realtime`), so that an age has a meaning.
         dropped: Frames of this source that were overwritten since the previous Frame.
-        sound: What was heard since the previous Frame, up to this one's media time where the source has come that far; None where it has no sound, or none
-            was asked for.
+        sound: What was heard since the previous Frame, without a gap, up to this one's media time where the source has come that far; what follows a gap comes
+            with the next Frame. None where there was none: the source has no sound, or none for this time, or none was asked for.
     """
 
     seq: int

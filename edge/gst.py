@@ -20,7 +20,20 @@ from edge.errors import CaptureError, ConfigError, EdgeError, MissingDependency,
 _TYPELIB_PACKAGES = ("gir1.2-gstreamer-1.0", "gir1.2-gst-plugins-base-1.0")
 _ELEMENTS_OF_PACKAGE = {
     "libgstreamer1.0-0": ("filesrc", "queue", "capsfilter", "fakesink", "identity", "tee"),
-    "gstreamer1.0-plugins-base": ("appsink", "appsrc", "videoconvert", "videoscale", "videorate", "decodebin", "videotestsrc", "textoverlay", "theoraenc"),
+    "gstreamer1.0-plugins-base": (
+        "appsink",
+        "appsrc",
+        "videoconvert",
+        "videoscale",
+        "videorate",
+        "decodebin",
+        "videotestsrc",
+        "textoverlay",
+        "theoraenc",
+        "audioconvert",
+        "audioresample",
+    ),
+    "gstreamer1.0-alsa": ("alsasrc",),
     "gstreamer1.0-plugins-good": ("v4l2src", "rtspsrc", "jpegdec", "jpegenc", "deinterlace", "videoflip", "qtmux", "mp4mux", "matroskamux", "vp8enc", "pngenc"),
     "gstreamer1.0-plugins-bad": ("h264parse", "h265parse", "openh264enc", "kmssink", "fbdevsink", "waylandsink"),
     "gstreamer1.0-plugins-ugly": ("x264enc",),
@@ -126,13 +139,34 @@ def parse_pipeline(text: str, *, where: str) -> Any:
         raise ConfigError(f"{where}: GStreamer cannot build the pipeline: {error.message}\n  {text}", hint="try it with gst-launch-1.0") from error
 
 
-def error_from(message: Any, *, where: str, lost: bool) -> EdgeError:
+def missing_decoder(message: Any) -> tuple[str, str] | None:
+    """Return what a message of a bus says is missing: a name, such as `MPEG-4 AAC decoder`, and its kind, such as `audio`; None where it says no such thing.
+
+    Args:
+        message: Gst.Message of type ELEMENT.
+    """
+    structure = message.get_structure()
+    if structure.get_name() != "missing-plugin" or structure.get_string("type") != "decoder":
+        return None
+    return structure.get_string("name"), structure.get_value("detail").get_structure(0).get_name().partition("/")[0]
+
+
+def no_decoder(where: str, *names: str) -> MissingDependency:
+    """Return the error for a stream that no installed decoder reads."""
+    return MissingDependency(
+        f"{where} needs a GStreamer decoder that is not installed: {', '.join(names)}",
+        hint=_apt_line("gstreamer1.0-libav", "gstreamer1.0-plugins-bad", "gstreamer1.0-plugins-ugly"),
+    )
+
+
+def error_from(message: Any, *, where: str, lost: bool, of_sound: bool = False) -> EdgeError:
     """Turn an ERROR message of a bus into the error of ours that says what to do.
 
     Args:
         message: Gst.Message of type ERROR.
         where: What was being read, such as a path.
         lost: The source had delivered frames before.
+        of_sound: It is about the sound that goes with the pictures.
     """
     gst = load_gst().Gst
     error, debug = message.parse_error()
@@ -144,7 +178,7 @@ def error_from(message: Any, *, where: str, lost: bool) -> EdgeError:
         return any(error.matches(kind.quark(), code) for code in codes)
 
     if one_of(core, core.MISSING_PLUGIN) or one_of(stream, stream.CODEC_NOT_FOUND):
-        return _no_decoder(debug or error.message, where)
+        return _no_decoder(debug or error.message, where, of_sound=of_sound)
     if one_of(resource, resource.NOT_AUTHORIZED):
         return CaptureError(f"not allowed to read {where}: {cause}", hint="check user name, password and permissions")
     if one_of(resource, resource.BUSY):
@@ -154,20 +188,19 @@ def error_from(message: Any, *, where: str, lost: bool) -> EdgeError:
     if one_of(resource, resource.NOT_FOUND, resource.OPEN_READ, resource.OPEN_READ_WRITE):
         return SourceNotFound(f"cannot open {where}: {cause}", hint="check the name or address, and that the device or server is there")
     if one_of(core, core.NEGOTIATION) or error.domain == "gst-stream-error-quark":
-        return UnsupportedFormat(f"cannot read {where} as video: {cause}", hint="`gst-discoverer-1.0 FILE` shows what a file holds, or that it is damaged")
+        return UnsupportedFormat(
+            f"cannot read {where} as {'sound' if of_sound else 'video'}: {cause}",
+            hint="`gst-discoverer-1.0 FILE` shows what a file holds, or that it is damaged",
+        )
     return CaptureError(f"cannot read {where}: {cause}", hint="GST_DEBUG=3 says more")
 
 
-def _no_decoder(debug: str, where: str) -> EdgeError:
+def _no_decoder(debug: str, where: str, *, of_sound: bool) -> EdgeError:
     missing = re.findall(r"Missing \w+: (.+?) \((\w+)/", debug)
-    # `decodebin`, told to expose video alone, reports the sound of a file without pictures as a missing decoder.
-    if missing and all(kind == "audio" for _, kind in missing):
+    # `decodebin` reports the sound of a file without pictures as a missing decoder, if that is what it was told to leave alone.
+    if missing and not of_sound and all(kind == "audio" for _, kind in missing):
         return UnsupportedFormat(f"{where} holds no video, only sound ({', '.join(name for name, _ in missing)})")
-    names = ", ".join(name for name, kind in missing if kind != "audio") or debug.splitlines()[-1]
-    return MissingDependency(
-        f"{where} needs a GStreamer decoder that is not installed: {names}",
-        hint=_apt_line("gstreamer1.0-libav", "gstreamer1.0-plugins-bad", "gstreamer1.0-plugins-ugly"),
-    )
+    return no_decoder(where, *([name for name, kind in missing if of_sound or kind != "audio"] or [debug.splitlines()[-1]]))
 
 
 class _MapInfo(ctypes.Structure):

@@ -14,18 +14,8 @@ import msgspec
 
 from edge.errors import PackageCorrupt, PackageError, PackageNotFound, PackageRefused
 from edge.result import ACTION_UNITS, EMOTIONS
-from edge.stage import (
-    ActionUnits,
-    Boxes,
-    CropInput,
-    Emotions,
-    Landmarks,
-    Output,
-    PictureInput,
-    PointsInput,
-    Stage,
-    Strict,
-)
+from edge.stage import Stage, Strict
+from edge.stage_rules import stage_problems
 
 MANIFEST = "package.toml"
 PACKAGE_SCHEMA = "edge.package/1"
@@ -180,45 +170,14 @@ def check_manifest(manifest: Manifest, *, where: str) -> None:
     def refuse(problem: str) -> None:
         raise PackageError(f"{where}: {problem}", hint="correct the manifest, or make the package again with python -m converters")
 
-    if not manifest.stages:
-        refuse("no stages")
-    seen: dict[str, Stage] = {}
+    for problem in stage_problems(manifest.stages, detects=manifest.task == "face-detection", detector=manifest.detector):
+        refuse(problem)
     for stage in manifest.stages:
-        if stage.name in seen:
-            refuse(f"two stages are called '{stage.name}'")
         if stage.model not in manifest.files:
             refuse(f"stage '{stage.name}' names {stage.model}, which is not listed under [files]")
-        if isinstance(stage.input, PointsInput):
-            earlier = seen.get(stage.input.stage)
-            if earlier is None or not any(isinstance(output, Landmarks) for output in earlier.outputs):
-                refuse(f"stage '{stage.name}' takes landmarks of '{stage.input.stage}', which is no earlier stage with landmarks")
-        elif isinstance(stage.input, PictureInput) and min(stage.input.size_wh_px) < 1:
-            refuse(f"stage '{stage.name}' has an input of {stage.input.size_wh_px} pixels")
-        for output in stage.outputs:
-            _check_output(output, stage.name, refuse)
-        seen[stage.name] = stage
-    finds_boxes = all(any(isinstance(output, Boxes) for output in stage.outputs) for stage in manifest.stages)
-    if finds_boxes != (manifest.task == "face-detection"):
-        refuse(f"task '{manifest.task}' {'without' if not finds_boxes else 'with'} an output of role 'boxes' in every stage")
-    if any(isinstance(stage.input, CropInput) for stage in manifest.stages) and not manifest.detector:
-        refuse("stages take crops of faces, but no detector is named")
     for label in (*manifest.low_confidence, *manifest.not_offered):
         if label not in ACTION_UNITS and label not in EMOTIONS:
             refuse(f"'{label}' is neither an action unit nor an emotion of the contract")
-
-
-def _check_output(output: Output, stage: str, refuse: object) -> None:
-    assert callable(refuse)
-    if isinstance(output, Emotions) and (sorted(output.labels) != sorted(set(output.labels)) or not set(output.labels) <= set(EMOTIONS)):
-        refuse(f"stage '{stage}': emotions must be some of {', '.join(EMOTIONS)}, each once; got {', '.join(output.labels)}")
-    if isinstance(output, ActionUnits):
-        for unit in output.units:
-            if unit.label not in ACTION_UNITS:
-                refuse(f"stage '{stage}': '{unit.label}' is not one of {', '.join(ACTION_UNITS)}")
-            if unknown := set(unit.shapes) - set(output.labels):
-                refuse(f"stage '{stage}': {unit.label} is read from {sorted(unknown)}, which the network does not give")
-            if not unit.shapes or not unit.rest < unit.full:
-                refuse(f"stage '{stage}': {unit.label} needs at least one activation and rest < full; got rest {unit.rest}, full {unit.full}")
 
 
 def _check_file(path: Path, expected: str) -> None:

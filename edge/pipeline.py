@@ -51,7 +51,7 @@ class Pipeline:
         self._stop = threading.Event()
         self.analyzer = Analyzer(self.config)
         try:
-            self.source: Source = opened if opened is not None else open_source(source_settings(self.config))
+            self.source: Source = opened if opened is not None else open_source(source_settings(self.config, sound_rate_hz=self.analyzer.sound_rate_hz))
         except BaseException:
             self.analyzer.close()
             raise
@@ -124,8 +124,12 @@ class Pipeline:
         return None
 
 
-def source_settings(config: Config) -> SourceSettings:
+def source_settings(config: Config, *, sound_rate_hz: int | None = None) -> SourceSettings:
     """Return what the capture module needs of the settings.
+
+    Args:
+        config: Settings of the run.
+        sound_rate_hz: Rate of the sound that the packages of the run take; None where they take none.
 
     Raises:
         ConfigError: No source is named.
@@ -147,4 +151,6 @@ def source_settings(config: Config) -> SourceSettings:
         rotate_deg=config.rotate,
         mirror=config.mirror,
         realtime=config.realtime,
+        sound_rate_hz=sound_rate_hz,
+        microphone=config.microphone,
     )

@@ -34,7 +34,7 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What the networks say of one face. None where a package has no such output; never a made-up number.
+    """What the networks say of one face, or of a whole picture. None where a package has no such output; never a made-up number.
 
     Attributes:
         emotions: Probabilities of the contract's seven names.
@@ -46,6 +46,11 @@ class Estimate:
     action_units: Mapping[str, float] | None = None
     scores: Mapping[str, float] | None = None
 
+    @property
+    def ranked(self) -> Mapping[str, float]:
+        """The numbers whose largest one sums it up: emotions, else scores; empty where there are none."""
+        return self.emotions if self.emotions is not None else self.scores or {}
+
 
 @dataclass(frozen=True, slots=True)
 class FaceResult:
@@ -56,8 +61,9 @@ class FaceResult:
         box_ltrb_px: Left, top, right, bottom in frame pixels; may reach outside the frame.
         score: Confidence of the detector or of the following network that this is a face, in [0, 1].
         status: `ok`; `low_quality` with `reasons` and no smoothed numbers; `warming_up` while a clip or a filter is not full.
+        reasons: Limits of the package that are passed, such as `blur` or `yaw>35`, or what its networks need and do not get: `no sound`, `fps<8`.
         estimate: Smoothed over media time; None unless `status` is `ok`.
-        raw: This frame alone, unsmoothed; kept whatever the status, for `--raw`.
+        raw: This frame alone, unsmoothed, for `--raw`; None where numbers are missing, as while a clip is not full.
         pose: None where the package cannot tell.
         primary: True for the one face that a single-person application should look at.
     """
@@ -78,7 +84,8 @@ class FrameResult:
     """One frame.
 
     `stage_ms` holds wall milliseconds per stage of the path (see `Analyzer.step`; `read` includes waiting for the frame); `age_ms` is None for sources that
-    are not paced.
+    are not paced. `frame` is what is said of the whole picture, smoothed over media time, and `frame_raw` the same of this frame alone: None for packages that
+    look at faces only. A package that looks at whole pictures only has frames that are `ok` and no `faces`.
     """
 
     source: str
@@ -92,14 +99,16 @@ class FrameResult:
     dropped: int
     stage_ms: Mapping[str, float]
     faces: tuple[FaceResult, ...] = field(default=())
+    frame: Estimate | None = None
+    frame_raw: Estimate | None = None
 
     def record(self, *, raw: bool = False) -> dict[str, Any]:
         """Return the contract's JSON object.
 
         Args:
-            raw: Add the unsmoothed values of each face under `raw`.
+            raw: Add the unsmoothed values of each face, and of the whole picture, under `raw`.
         """
-        return {
+        record: dict[str, Any] = {
             "schema": RESULT_SCHEMA,
             "source": self.source,
             "seq": self.seq,
@@ -113,6 +122,11 @@ class FrameResult:
             "stage_ms": {name: round(ms, 3) for name, ms in self.stage_ms.items()},
             "faces": [_face_record(face, raw=raw) for face in self.faces],
         }
+        if self.frame is not None:
+            record["frame"] = _frame_record(self.frame)
+            if raw:
+                record["frame"]["raw"] = _frame_record(self.frame_raw or Estimate())
+        return record
 
 
 def top_label(scores: Mapping[str, float]) -> str:
@@ -145,6 +159,11 @@ def _estimate_record(estimate: Estimate) -> dict[str, Any]:
     if estimate.scores is not None:
         record |= {"label": top_label(estimate.scores), "scores": _rounded(estimate.scores)}
     return record
+
+
+def _frame_record(estimate: Estimate) -> dict[str, Any]:
+    """As a face's, without what the package does not say of pictures."""
+    return {name: value for name, value in _estimate_record(estimate).items() if value is not None}
 
 
 def _rounded(values: Mapping[str, float] | None) -> dict[str, float] | None:

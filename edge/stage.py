@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from edge.result import EMOTIONS
+
 Activation = Literal["none", "sigmoid", "softmax"]
 Color = Literal["rgb", "bgr", "gray"]
 # One number for all channels, or one for each in the order in which the network takes them.
@@ -53,7 +55,7 @@ class CropInput(Strict, frozen=True, tag_field="kind", tag="crop"):
 
 
 class FrameInput(Strict, frozen=True, tag_field="kind", tag="frame"):
-    """The whole picture: float32[N, C, H, W].
+    """The whole picture, or the part of it inside `--roi`: float32[N, C, H, W], N = 1 in an affect package.
 
     Attributes:
         resize: `letterbox` keeps the aspect ratio and pads with black, centred; `stretch` does not keep it; `tiles` (detection only) covers the picture
@@ -70,10 +72,10 @@ class FrameInput(Strict, frozen=True, tag_field="kind", tag="frame"):
 
 
 class ClipInput(Strict, frozen=True, tag_field="kind", tag="clip"):
-    """The last crops of each face, equally spaced in media time, oldest first.
+    """The last crops of each face, equally spaced in media time, oldest first. Where two frames lie further apart than two spaces the clip starts anew.
 
     Attributes:
-        n_frames: How many crops.
+        n_frames: How many crops, at least 2.
         duration_s: Media time from the first to the last of them. A face is `warming_up` until it has been followed for that long.
         frames_as: `depth` gives float32[N, C, n_frames, H, W], for 3-D convolutions; `channels` gives float32[N, n_frames * C, H, W].
     """
@@ -89,9 +91,16 @@ class ClipInput(Strict, frozen=True, tag_field="kind", tag="clip"):
     offset: PerChannel = 0.0
     equalize: bool = False
 
+    @property
+    def step_s(self) -> float:
+        """Media time between neighbouring crops."""
+        return self.duration_s / (self.n_frames - 1)
+
 
 class Spectrogram(Strict, frozen=True):
-    """The sound of the last moments as a picture: float32[N, 1, H, W], the same for every face; frequency grows upwards, time to the right, in [0, 1].
+    """The sound of the last moments as a picture: float32[N, 1, H, W], the same for every face; frequency grows upwards, time to the right.
+
+    Power is divided by its maximum: values lie in [0, 1] but for what a bicubic resize overshoots. See `edge.spectrogram`.
 
     Attributes:
         tensor: The network's input.
@@ -100,7 +109,7 @@ class Spectrogram(Strict, frozen=True):
         segment: Samples of one Fourier transform.
         overlap: Samples that neighbouring segments share.
         taper: Part of a segment that the window tapers (Tukey), in [0, 1].
-        noise: Deviation of the white noise that is added to the 16-bit samples, so that silence is not divided by nothing.
+        noise: Deviation of the white noise that is added to the 16-bit samples, > 0, so that silence is not divided by nothing.
         size_wh_px: The picture is brought to this size (bicubic).
     """
 
@@ -129,7 +138,7 @@ class PointsInput(Strict, frozen=True, tag_field="kind", tag="points"):
 
 
 class EmbeddingInput(Strict, frozen=True, tag_field="kind", tag="embedding"):
-    """What an earlier stage says of each face, as its network gave it: float32[N, K].
+    """What an earlier stage says of each face, or of the picture, as its network gave it: float32[N, K]. It never leaves the networks.
 
     Attributes:
         stage: The earlier stage.
@@ -193,9 +202,9 @@ class Emotions(Strict, frozen=True, tag_field="role", tag="emotions"):
     """float32[N, len(labels)], labels among the contract's seven names, in the network's order.
 
     Attributes:
-        columns: First and one past the last column, where the tensor holds more than these labels.
-        neutral_below: For networks without a `neutral` output: neutral is the top emotion where all others are below this score (rule E2), see
-            `edge.affect`.
+        columns: First and one past the last column, where the tensor holds more than these labels; `activation` sees these columns alone.
+        neutral_below: For networks without a `neutral` output: neutral is the top emotion where no other one is above this score (rule E2), see
+            `edge.estimate`.
     """
 
     tensor: str
@@ -203,6 +212,11 @@ class Emotions(Strict, frozen=True, tag_field="role", tag="emotions"):
     labels: tuple[str, ...]
     columns: tuple[int, int] | None = None
     neutral_below: float | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What stands in a record: the labels, and `neutral` where a rule gives it, then in the contract's order."""
+        return self.labels if self.neutral_below is None else tuple(name for name in EMOTIONS if name == "neutral" or name in self.labels)
 
 
 class Scores(Strict, frozen=True, tag_field="role", tag="scores"):
@@ -212,6 +226,11 @@ class Scores(Strict, frozen=True, tag_field="role", tag="scores"):
     activation: Activation
     labels: tuple[str, ...]
     columns: tuple[int, int] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What stands in a record."""
+        return self.labels
 
 
 class ActionUnit(Strict, frozen=True):
@@ -235,12 +254,12 @@ class ActionUnit(Strict, frozen=True):
 
 
 class ActionUnits(Strict, frozen=True, tag_field="role", tag="action_units"):
-    """float32[N, len(labels)] of named activations in [0, 1] after `activation`, and how the action units are read from them.
+    """float32[N, len(labels)] of named activations after `activation`, and how the action units are read from them.
 
     Attributes:
         quantity: `presence` is a probability, `intensity` goes from 0 (none) to 1 (maximum).
         learned_from: What the network learned them from.
-        units: Empty where the labels are action units themselves.
+        units: Empty where the labels are action units themselves, in [0, 1]; what lies outside is cut off.
         columns: As in `Emotions`.
     """
 
@@ -252,14 +271,66 @@ class ActionUnits(Strict, frozen=True, tag_field="role", tag="action_units"):
     units: tuple[ActionUnit, ...] = ()
     columns: tuple[int, int] | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What stands in a record."""
+        return tuple(unit.label for unit in self.units) or self.labels
 
+
+# The outputs that are numbers of a result: smoothed and published.
+Named = Emotions | Scores | ActionUnits
 Output = Boxes | Landmarks | Presence | Emotions | Scores | ActionUnits
+Role = Literal["emotions", "action_units", "scores"]
+
+
+def role_of(output: Named) -> Role:
+    """Return the name under which an output's numbers stand in an `Estimate` and in a record."""
+    return "emotions" if isinstance(output, Emotions) else "action_units" if isinstance(output, ActionUnits) else "scores"
 
 
 class Stage(Strict, frozen=True):
-    """One network."""
+    """One network. It may have no outputs where a later stage takes what it gives."""
 
     name: str
     model: str
     input: StageInput
-    outputs: tuple[Output, ...]
+    outputs: tuple[Output, ...] = ()
+
+
+Shape = tuple[int | None, ...]
+
+
+def input_shapes(spec: StageInput) -> dict[str, Shape]:
+    """Return what a stage feeds its network: shape by tensor name. None stands for the batch, and for what the manifest does not say."""
+    if isinstance(spec, PointsInput):
+        return {spec.tensor: (None, len(spec.indices), 2)}
+    if isinstance(spec, EmbeddingInput):
+        return {spec.tensor: (None, None)}
+    n_channels, (width, height) = n_channels_of(spec.color), spec.size_wh_px
+    if not isinstance(spec, ClipInput):
+        return {spec.tensor: (None, n_channels, height, width)}
+    frames = (n_channels, spec.n_frames) if spec.frames_as == "depth" else (spec.n_frames * n_channels,)
+    shapes: dict[str, Shape] = {spec.tensor: (None, *frames, height, width)}
+    if isinstance(spec, ClipAudioInput):
+        shapes[spec.audio.tensor] = (None, 1, *reversed(spec.audio.size_wh_px))
+    return shapes
+
+
+def n_channels_of(color: Color) -> int:
+    """Return how many channels a picture of this colour has."""
+    return 1 if color == "gray" else 3
+
+
+def frame_labels(stages: tuple[Stage, ...]) -> dict[Role, tuple[str, ...]]:
+    """Return what stages say of the whole picture, by role, as it stands in a record."""
+    whole = of_frame(stages)
+    return {role_of(output): output.names for stage in stages if stage.name in whole for output in stage.outputs if isinstance(output, Named)}
+
+
+def of_frame(stages: tuple[Stage, ...]) -> frozenset[str]:
+    """Return the names of the stages that speak of the whole picture: they take it, or what such a stage says."""
+    names: set[str] = set()
+    for stage in stages:
+        if isinstance(stage.input, FrameInput) or (isinstance(stage.input, EmbeddingInput) and stage.input.stage in names):
+            names.add(stage.name)
+    return frozenset(names)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge.face import Face, overlap
+from edge.ring import Rings
 from edge.smooth import Smoother
 
 Primary = Literal["largest", "central", "longest"]
@@ -32,6 +33,7 @@ class Track:
         number: Its identifier, from 1.
         face: Where it was last.
         smoother: Filter of its numbers.
+        rings: What its clips are made of.
         since_ns: Media time of its first frame.
         seen_ns: Media time of its last frame.
     """
@@ -39,6 +41,7 @@ class Track:
     number: int
     face: Face
     smoother: Smoother
+    rings: Rings
     since_ns: int
     seen_ns: int
 
@@ -77,16 +80,23 @@ class Tracker:
                 match[i] = j
         return [found[match[i]] if i in match else None for i in range(len(self.active))]
 
-    def start(self, face: Face, t_media_ns: int) -> Track:
-        """Return the track of a newly found face: one that was lost nearby a moment ago, else a new one."""
+    def start(self, face: Face, t_media_ns: int, rings: Rings | None = None) -> Track:
+        """Return the track of a newly found face: one that was lost nearby a moment ago, else a new one.
+
+        Args:
+            face: Where it is.
+            t_media_ns: Media time of the frame.
+            rings: What its first frame has put by for clips; None where nothing has.
+        """
+        rings = {} if rings is None else rings
         near = [track for track in self._lost if t_media_ns - track.seen_ns <= REMEMBER_NS and _may_be(track.face, face)]
         if near:
             track = min(near, key=lambda track: _distance(track.face, face))
             self._lost.remove(track)
-            # The number is kept on trust; what was smoothed before is not carried over to what may be somebody else.
-            track.smoother = self._make_smoother()
+            # The number is kept on trust; what was smoothed and put by before is not carried over to what may be somebody else.
+            track.smoother, track.rings = self._make_smoother(), rings
         else:
-            track = Track(self._next, face, self._make_smoother(), t_media_ns, t_media_ns)
+            track = Track(self._next, face, self._make_smoother(), rings, t_media_ns, t_media_ns)
             self._next += 1
         self.active.append(track)
         return track

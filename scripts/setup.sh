@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Sets up everything: system packages, .venv, models and clips. Each step does nothing where nothing is to do.
-# Usage: scripts/setup.sh run|test
+# Usage: scripts/setup.sh run|frameworks|test
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-scripts/system_packages.sh "${1:-run}"
-scripts/virtualenv.sh
+what=${1:-run}
+if [[ $what == test ]]; then scripts/system_packages.sh test; else scripts/system_packages.sh run; fi
+if [[ $what == run ]]; then scripts/virtualenv.sh run; else scripts/virtualenv.sh frameworks; fi
 .venv/bin/python -m converters pull default
 .venv/bin/python -m converters pull sample
-if [[ ${1:-run} == test ]]; then .venv/bin/python -m converters pull clips; fi
+if [[ $what == test ]]; then .venv/bin/python -m converters pull clips; fi

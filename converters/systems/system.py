@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from converters.original import Array, Original
@@ -35,6 +36,7 @@ class System:
         origins: Third-party networks inside.
         quality: Limits past which numbers are withheld.
         cpu_only: Why no GPU engine can hold it.
+        load: Makes the networks from a checkpoint of the framework, where it can; weights alone, nothing in the file runs.
         max_relative_error: Limit of the parity run, as a fraction of each output's own deviation over the inputs.
     """
 
@@ -51,4 +53,5 @@ class System:
     origins: tuple[Origin, ...] = ()
     quality: Quality = field(default_factory=Quality)
     cpu_only: str = ""
+    load: Callable[[Path], dict[str, Original]] | None = None
     max_relative_error: float = 1e-3

@@ -59,7 +59,16 @@ def _check(settings: SourceSettings) -> None:
         raise ConfigError(f"{', '.join(given)} can be asked of a camera only, not of {uri}", hint="leave it out, or use --camera")
     if settings.size_px is not None and min(settings.size_px) < 1:
         raise ConfigError(f"expected a camera size of at least 1x1 pixels, got {settings.size_px[0]}x{settings.size_px[1]}")
-    for what, value in (("a camera's rate", settings.fps), ("a timeout in seconds", settings.timeout_s)):
+    if settings.microphone is not None and not uri.startswith("camera:"):
+        raise ConfigError(
+            f"--microphone {settings.microphone} goes with a camera only, not with {uri}",
+            hint="leave it out: files and streams bring their own sound, and in gst:PIPELINE a branch that ends in an element named `sound` does",
+        )
+    if settings.microphone is not None and settings.sound_rate_hz is None:
+        raise ConfigError(f"--microphone {settings.microphone}: no package of this run takes sound", hint="leave it out, or choose another --model")
+    if settings.microphone == "":
+        raise ConfigError("expected `default` or an ALSA device such as hw:1 as microphone, got nothing", hint="`arecord -l` lists them")
+    for what, value in (("a camera's rate", settings.fps), ("a timeout in seconds", settings.timeout_s), ("a rate of sound", settings.sound_rate_hz)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise ConfigError(f"expected {what} above 0, got {value}")
     if settings.rotate_deg not in (0, 90, 180, 270):
@@ -70,6 +79,8 @@ def _plan(settings: SourceSettings) -> Plan:
     from edge.capture.pipelines import plan_csi, plan_rtsp, plan_text
     from edge.gst import has_element, require_element
 
+    if settings.microphone is not None:
+        require_element("alsasrc", why="a microphone")
     if settings.uri.startswith("gst:"):
         return plan_text(settings)
     if settings.uri.startswith("rtsp"):

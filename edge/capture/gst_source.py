@@ -17,13 +17,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.capture.pipelines import TAILS, Plan
+from edge.capture.pipelines import MICROPHONE, SOUND_DECODER, TAILS, Plan
 from edge.capture.pixels import RawLayout, RgbConverter, combined_turn, upright
+from edge.capture.sound import SoundBranch
 from edge.capture.source import Rotation, SourceSettings, masked
 from edge.clock import monotonic_ns
-from edge.errors import CaptureError, CaptureTimeout, SourceLost, UnsupportedFormat
-from edge.frame import CaptureTimeFrom, Frame, Pixels
-from edge.gst import error_from, load_gst, mapped_bytes, parse_pipeline
+from edge.errors import CaptureError, CaptureTimeout, EdgeError, SourceLost, UnsupportedFormat
+from edge.frame import CaptureTimeFrom, Frame, Pixels, Sound
+from edge.gst import error_from, load_gst, mapped_bytes, missing_decoder, parse_pipeline
 
 _MS = 1_000_000
 _SLICE_NS = 100 * _MS  # the longest wait without a look at signals and errors
@@ -75,6 +76,7 @@ class GstSource:
         self._origin_ns: int | None = None
         self._arrivals: deque[tuple[int, int]] = deque(maxlen=_N_NUMBERED)
         self._caps: Any = None
+        self._sound: SoundBranch | None = None
         self.frame_rate: float | None = None
         self.duration_ns: int | None = None
         pipeline = parse_pipeline(plan.text, where=plan.where)
@@ -90,13 +92,15 @@ class GstSource:
         pipeline.use_clock(clock)
         try:
             self._plan = self._start(plan)
+            if plan.sound and plan.sound_rate_hz is not None:
+                self._sound = SoundBranch(pipeline, rate_hz=plan.sound_rate_hz, may_wait=not self.live)
             self._wait_for_format()
         except BaseException:
             self.close()
             raise
         info = self._gst_video.VideoInfo.new_from_caps(self._pad.get_current_caps())
         self.frame_rate = info.fps_n / info.fps_d if info.fps_n > 0 else None
-        known, duration_ns = pipeline.query_duration(self._gst.Format.TIME)
+        known, duration_ns = self._sink.query_duration(self._gst.Format.TIME)
         if known and duration_ns > 0 and self._plan.pace != "newest":
             self.duration_ns = duration_ns
 
@@ -175,9 +179,10 @@ class GstSource:
             if plan.pace == "every":
                 self._number_frames()
             plan = dataclasses.replace(plan, pace="newest")
-            for name, settings in zip(("waiting", "frames"), TAILS["newest"], strict=True):
-                for setting in settings.split():
-                    gst.util_set_object_arg(self._pipeline.get_by_name(name), *setting.split("="))
+            for name, settings in TAILS["newest"].items():
+                element = self._pipeline.get_by_name(name)
+                for setting in settings.split() if element is not None else ():
+                    gst.util_set_object_arg(element, *setting.split("="))
         if change != gst.StateChangeReturn.FAILURE:
             self._pipeline.set_state(gst.State.PLAYING)
         return plan
@@ -195,15 +200,23 @@ class GstSource:
         """Wait until a first frame has come, or is about to where none is kept; by then everything that can be missing has been found missing."""
         kinds = self._gst.MessageType
         deadline_ns = monotonic_ns() + self._timeout_ns
+        missing: list[tuple[str, str]] = []
         while not (self._plan.pace == "newest" and self._pad.has_current_caps()):
-            message = self._bus.timed_pop_filtered(_OPENING_NS, kinds.ERROR | kinds.EOS | kinds.ASYNC_DONE)
+            message = self._bus.timed_pop_filtered(_OPENING_NS, kinds.ERROR | kinds.EOS | kinds.ASYNC_DONE | kinds.ELEMENT)
             if message is not None and message.type == kinds.ERROR:
-                raise error_from(message, where=self._plan.where, lost=False)
-            if message is not None:
+                raise self._error(message)
+            if message is not None and message.type == kinds.ELEMENT:
+                missing += filter(None, [missing_decoder(message)])
+            elif message is not None:
                 break
+            if self._sound is not None:
+                self._sound.check(missing, where=self._plan.where, opened=False)
+                self._sound.make_room()
             if monotonic_ns() > deadline_ns:
                 hint = "check address, power and cable; a file may be damaged"
                 raise CaptureTimeout(f"{self._plan.where}: no picture within {self._timeout_ns / 1e9:g} s", hint=hint)
+        if self._sound is not None:
+            self._sound.check(missing, where=self._plan.where, opened=True)
         if self._sink.is_eos():
             raise self._end()
 
@@ -212,13 +225,15 @@ class GstSource:
         # Also empties the bus, which would grow for as long as the source runs.
         message = self._bus.pop_filtered(self._gst.MessageType.ERROR)
         self._failure = self._failure or message
+        if sample is None and self._sound is not None:
+            self._sound.make_room()
         if sample is None and self._failure is not None and not self._sink.is_eos():
             sample = self._sink.try_pull_sample(_LAST_FRAMES_NS)
         return sample
 
     def _end(self) -> Exception:
         if self._failure is not None:
-            return error_from(self._failure, where=self._position(), lost=self._n_read > 0)
+            return self._error(self._failure)
         if not self._n_read:
             return UnsupportedFormat(
                 f"{self._plan.where} ended before its first picture", hint="`gst-discoverer-1.0 FILE` shows what a file holds, or that it is damaged"
@@ -228,6 +243,14 @@ class GstSource:
         if self._n_missing_bytes:
             return SourceLost(f"{self._position()}: the rest was cut off ({self._n_missing_bytes} bytes are missing)", hint="copy or record the file again")
         return EOFError(f"{self.name} ended")
+
+    def _error(self, message: Any) -> EdgeError:
+        where, culprit = self._position(), message.src
+        if culprit.get_name() == MICROPHONE:
+            where = f"the microphone {culprit.get_property('device')}"
+        elif culprit.get_name() == SOUND_DECODER:
+            where = f"the sound of {where}"
+        return error_from(message, where=where, lost=self._n_read > 0, of_sound=where != self._position())
 
     def _position(self) -> str:
         return f"{self._plan.where} after {self._n_read} frames, at {self._t_media_ns / 1e9:.3f} s" if self._n_read else self._plan.where
@@ -255,7 +278,13 @@ class GstSource:
             t_capture_from=t_capture_from,
             paced=self.live,
             dropped=self._seq - previous_seq - 1,
+            sound=self._heard(),
         )
+
+    def _heard(self) -> Sound | None:
+        if self._sound is None:
+            return None
+        return self._sound.take(self._t_media_ns, origin_ns=self._origin_ns or 0, failing=self._failure is not None)
 
     def _follow(self, caps: Any) -> None:
         """Take over a format, at the start or when it changes on the way; frames then simply have another size."""

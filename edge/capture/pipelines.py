@@ -5,6 +5,12 @@ queue         `waiting`: decouples the source; the newest frame wins in it where
 per_picture   decoding of single pictures, so that overwritten ones cost nothing
 videoconvert  idle unless the pixels are of a kind that `edge.capture.pixels` does not read
 appsink       `frames`
+
+and where sound is wanted, a branch of its own:
+
+sound         where it comes from, up to raw sound
+audioconvert  `hearing`: one channel of int16; then audioresample to the rate that is wanted
+appsink       `samples`
 """
 
 from __future__ import annotations
@@ -28,12 +34,30 @@ Pace = Literal["every", "newest", "clocked"]
 # The odd sizes of I420 and NV12 go through `videoconvert` to RGB: OpenCV's conversions want even ones.
 RAW_CAPS = "video/x-raw,format={I420,NV12},width=[2,32768,2],height=[2,32768,2];video/x-raw,format={RGB,RGBA,GRAY8}"
 _UNBOUNDED = "max-size-bytes=0 max-size-time=0"
-# Queue and appsink, by pace: every frame of a file; the newest of a live source; the newest of a file played at its own speed.
-TAILS: dict[Pace, tuple[str, str]] = {
-    "every": (f"max-size-buffers=4 {_UNBOUNDED}", "max-buffers=1 drop=false sync=false"),
-    "newest": (f"leaky=downstream max-size-buffers=1 {_UNBOUNDED}", "max-buffers=1 drop=true sync=false"),
-    "clocked": (f"max-size-buffers=4 {_UNBOUNDED}", "max-buffers=1 drop=true sync=true"),
+_N_SOUNDS = 500  # buffers, of 10 ms (a sound card's) and more
+# Settings of elements by their name and by pace: every frame of a file; the newest of a live source; the newest of a file played at its own speed.
+TAILS: dict[Pace, dict[str, str]] = {
+    "every": {
+        "waiting": f"max-size-buffers=4 {_UNBOUNDED}",
+        "frames": "max-buffers=1 drop=false sync=false",
+        "samples": f"max-buffers={_N_SOUNDS} drop=false sync=false",
+    },
+    "newest": {
+        "waiting": f"leaky=downstream max-size-buffers=1 {_UNBOUNDED}",
+        "frames": "max-buffers=1 drop=true sync=false",
+        "samples": f"max-buffers={_N_SOUNDS} drop=true sync=false",
+    },
+    "clocked": {
+        "waiting": f"max-size-buffers=4 {_UNBOUNDED}",
+        "frames": "max-buffers=1 drop=true sync=true",
+        # Ahead of the pictures by 0.2 s, so that it is there when the one comes that it belongs to.
+        "samples": f"max-buffers={_N_SOUNDS} drop=true sync=true ts-offset=-200000000",
+    },
 }
+# How far a demuxer may read ahead to find sound that lies far from its pictures in the file.
+_READ_AHEAD_BYTES = 16 << 20
+SOUND_DECODER = "sound-decoder"
+MICROPHONE = "microphone"
 
 _CAMERA_FORMATS = ("NV12", "I420", "YUY2", "UYVY", "RGB", "GRAY8", "MJPG")
 _FORMAT_ALIASES = {"YUYV": "YUY2", "MJPEG": "MJPG", "JPEG": "MJPG", "GREY": "GRAY8"}
@@ -68,6 +92,8 @@ class Plan:
         endless: A live source that has no end: when it ends, it was lost.
         rotate_deg: Turn that is still to be done after the pull.
         mirror: Flip that is still to be done after the pull.
+        sound: See above; empty where there is none.
+        sound_rate_hz: Rate of the samples; None where nobody wants them.
     """
 
     name: str
@@ -78,19 +104,32 @@ class Plan:
     endless: bool = False
     rotate_deg: Rotation = 0
     mirror: bool = False
+    sound: str = ""
+    sound_rate_hz: int | None = None
 
     @property
     def text(self) -> str:
         """The pipeline in the syntax of `gst-launch-1.0`."""
-        queue, sink = TAILS[self.pace]
+        settings = TAILS[self.pace]
         middle = f"{self.per_picture} ! " if self.per_picture else ""
-        return f'{self.head} ! queue name=waiting {queue} ! {middle}videoconvert ! appsink name=frames {sink} caps="{RAW_CAPS}"'
+        pictures = f'{self.head} ! queue name=waiting {settings["waiting"]} ! {middle}videoconvert ! appsink name=frames {settings["frames"]} caps="{RAW_CAPS}"'
+        if not self.sound:
+            return pictures
+        if self.sound_rate_hz is None:
+            return f"{pictures}  {self.sound} ! fakesink sync=false async=false"
+        caps = f"audio/x-raw,format=S16LE,layout=interleaved,channels=1,rate={self.sound_rate_hz}"
+        # Dithering would put noise where there is silence.
+        convert = "audioconvert name=hearing dithering=none ! audioresample"
+        return f'{pictures}  {self.sound} ! {convert} ! appsink name=samples async=false {settings["samples"]} caps="{caps}"'
 
 
 def plan_file(settings: SourceSettings, has_element: HasElement) -> Plan:
     """Plan a clip: every frame, or at its own speed where `settings.realtime`."""
-    # `caps` and `expose-all-streams` leave sound and subtitles undecoded. NVIDIA's decoders give memory that only nvvidconv can read.
-    decoder = 'decodebin caps="video/x-raw(ANY)" expose-all-streams=false'
+    # `caps` and `expose-all-streams` leave subtitles undecoded, and sound that nobody wants. NVIDIA's decoders give memory that only nvvidconv can read.
+    if settings.sound_rate_hz is None:
+        decoder = 'decodebin caps="video/x-raw(ANY)" expose-all-streams=false'
+    else:
+        decoder = f'decodebin name=decoder max-size-bytes={_READ_AHEAD_BYTES} caps="video/x-raw(ANY);audio/x-raw" expose-all-streams=false'
     # One picture for each frame of interlaced video; idle otherwise.
     converter = f"nvvidconv ! {_FROM_NVMM}" if has_element("nvvidconv") else "deinterlace fields=top"
     return Plan(
@@ -100,6 +139,8 @@ def plan_file(settings: SourceSettings, has_element: HasElement) -> Plan:
         pace="clocked" if settings.realtime else "every",
         rotate_deg=settings.rotate_deg,
         mirror=settings.mirror,
+        sound="decoder." if settings.sound_rate_hz else "",
+        sound_rate_hz=settings.sound_rate_hz,
     )
 
 
@@ -113,7 +154,9 @@ def plan_rtsp(settings: SourceSettings, has_element: HasElement) -> Plan:
     if not address.hostname:
         raise ConfigError(f"expected rtsp://HOST[:PORT]/PATH, got {settings.uri}")
     host = address.hostname + (f":{address.port}" if address.port else "")
-    source = f"rtspsrc location={quoted(settings.uri)} protocols=tcp latency=50 drop-on-latency=true"
+    name = "name=server " if settings.sound_rate_hz else ""
+    source = f"rtspsrc {name}location={quoted(settings.uri)} protocols=tcp latency=50 drop-on-latency=true"
+    sound = f'server. ! capsfilter caps="application/x-rtp,media=audio" ! decodebin name={SOUND_DECODER} caps="audio/x-raw"'
     converter = f" ! nvvidconv ! {_FROM_NVMM}" if has_element("nvvidconv") else ""
     return Plan(
         name=f"rtsp-{address.hostname}",
@@ -123,14 +166,19 @@ def plan_rtsp(settings: SourceSettings, has_element: HasElement) -> Plan:
         endless=True,
         rotate_deg=settings.rotate_deg,
         mirror=settings.mirror,
+        sound=sound if settings.sound_rate_hz else "",
+        sound_rate_hz=settings.sound_rate_hz,
     )
 
 
 def plan_text(settings: SourceSettings) -> Plan:
     """Plan the user's own pipeline; whether it is live shows only when it starts.
 
+    It ends with the pictures. Sound comes from a branch before them whose last element is named `sound`, or from a `decodebin` of that name:
+    `gst:audiotestsrc ! queue name=sound videotestsrc`, `gst:filesrc location=a.mp4 ! decodebin name=sound ! deinterlace`.
+
     Raises:
-        ConfigError: There is no pipeline, or it has an appsink of its own.
+        ConfigError: There is no pipeline, it has an appsink of its own, or it ends with the sound.
     """
     text = settings.uri.removeprefix("gst:").strip()
     if not text or re.search(r"(^|!)\s*appsink\b", text):
@@ -138,9 +186,22 @@ def plan_text(settings: SourceSettings) -> Plan:
             f"expected gst:PIPELINE up to raw video, without a sink; got '{settings.uri}'",
             hint="for example --source 'gst:videotestsrc is-live=true'; an appsink is added",
         )
-    pace: Pace = "clocked" if settings.realtime else "every"
-    endless = "num-buffers=" not in text
-    return Plan(name="gst", where=masked(f"gst:{text}"), head=text, pace=pace, endless=endless, rotate_deg=settings.rotate_deg, mirror=settings.mirror)
+    if re.search(r"\sname=sound(\s+\S+=\S+)*$", text):
+        raise ConfigError(
+            f"expected the pictures at the end of gst:PIPELINE, got the sound: '{settings.uri}'",
+            hint="for example --source 'gst:audiotestsrc ! queue name=sound videotestsrc'",
+        )
+    return Plan(
+        name="gst",
+        where=masked(f"gst:{text}"),
+        head=text,
+        pace="clocked" if settings.realtime else "every",
+        endless="num-buffers=" not in text,
+        rotate_deg=settings.rotate_deg,
+        mirror=settings.mirror,
+        sound="sound." if re.search(r"\sname=sound\b", text) else "",
+        sound_rate_hz=settings.sound_rate_hz,
+    )
 
 
 def plan_csi(settings: SourceSettings, has_element: HasElement) -> Plan:
@@ -169,6 +230,8 @@ def plan_csi(settings: SourceSettings, has_element: HasElement) -> Plan:
         head=f'nvarguscamerasrc sensor-id={number} ! capsfilter caps="{caps}" ! nvvidconv flip-method={flip} ! {_FROM_NVMM}',
         pace="newest",
         endless=True,
+        sound=_microphone(settings),
+        sound_rate_hz=settings.sound_rate_hz,
     )
 
 
@@ -196,7 +259,14 @@ def plan_v4l2(settings: SourceSettings, has_element: HasElement, *, device: str,
         endless=True,
         rotate_deg=settings.rotate_deg,
         mirror=settings.mirror,
+        sound=_microphone(settings),
+        sound_rate_hz=settings.sound_rate_hz,
     )
+
+
+def _microphone(settings: SourceSettings) -> str:
+    # ALSA's `default` is the sound server's where one runs; `autoaudiosrc` would play silence where there is no microphone.
+    return f"alsasrc name={MICROPHONE} device={quoted(settings.microphone)}" if settings.microphone else ""
 
 
 def _per_picture(pixel_format: str, has_element: HasElement) -> str:

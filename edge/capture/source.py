@@ -26,7 +26,8 @@ class SourceSettings:
         mirror: Flip left and right, after the rotation.
         realtime: Play a file at its own speed, newest frame wins; cameras and streams always are.
         sound_rate_hz: Bring the sound to one channel at this rate and hand it out with the frames; None leaves it alone.
-        microphone: Where a camera's sound comes from: `default`, or an ALSA device such as `hw:1`; files and streams bring their own.
+        microphone: Where a camera's sound comes from: `default`, or another ALSA device such as `hw:1`; None for no sound. Files and streams bring their
+            own, and so does a `gst:PIPELINE` with a branch that ends in an element named `sound`.
         timeout_s: Silence after which a live source counts as lost, and the longest wait for any source's first frame.
     """
 

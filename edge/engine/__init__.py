@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from edge.engine.engine import Engine
+from edge.engine.fit import check_fit
 from edge.errors import ConfigError, require
 from edge.package import Package, Precision
 
@@ -33,8 +34,13 @@ class Choice(msgspec.Struct, frozen=True):
     why: str
 
 
-def choose(engine: EngineName, precision: PrecisionChoice) -> Choice:
+def choose(engine: EngineName, precision: PrecisionChoice, *, cpu_only: str = "") -> Choice:
     """Decide what runs the networks.
+
+    Args:
+        engine: As asked.
+        precision: As asked.
+        cpu_only: Why no GPU can hold one of the packages; empty where one can.
 
     Raises:
         ConfigError: An engine or precision was asked for by name that cannot be had.
@@ -48,9 +54,9 @@ def choose(engine: EngineName, precision: PrecisionChoice) -> Choice:
         require(module, install=f"make setup   or: pip install {module}", why="inference")
     from edge.engine import ort
 
-    cuda = ort.cuda_available()
+    cuda = ort.cuda_available() and not cpu_only
     why_engine = "as asked" if engine == "onnxruntime" else "the only engine of this version"
-    why_processor = "this build of ONNX Runtime has the CUDA provider" if cuda else "this build of ONNX Runtime has no CUDA provider"
+    why_processor = f"this build of ONNX Runtime has {'the' if cuda else 'no'} CUDA provider" if not cpu_only else f"the package is for CPUs only: {cpu_only}"
     why_precision = "as asked" if precision == "fp32" else "the package's own"
     why = f"onnxruntime: {why_engine}; {'CUDA' if cuda else 'CPU'}: {why_processor}; fp32: {why_precision}"
     return Choice(engine="onnxruntime", precision="fp32", cuda=cuda, fallback=engine == "auto", why=why)
@@ -61,12 +67,18 @@ def open_engines(package: Package, choice: Choice) -> list[Engine]:
 
     Raises:
         PackageNotFound: The package lacks the precision.
+        PackageError: A network is not what the manifest says of it.
         EngineError: A network cannot be loaded, or CUDA does not start.
     """
     from edge.engine import ort
 
     threads = ort.default_threads()
-    return [ort.OrtEngine(package.model_path(stage, choice.precision), cuda=choice.cuda, threads=threads) for stage in package.manifest.stages]
+    opened: dict[str, Engine] = {}
+    for stage in package.manifest.stages:
+        engine = ort.OrtEngine(package.model_path(stage, choice.precision), cuda=choice.cuda, threads=threads)
+        check_fit(stage, engine, opened, where=f"package '{package.name}'")
+        opened[stage.name] = engine
+    return list(opened.values())
 
 
 def close_engines(engines: Iterable[Engine]) -> None:

@@ -26,6 +26,11 @@ class Engine(Protocol):
         """Shape by input name; None stands for a free dimension."""
         ...
 
+    @property
+    def output_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Shape by output name; None stands for a dimension that depends on the input."""
+        ...
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the network.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -56,8 +57,8 @@ class OrtEngine:
                 f"the CUDA provider of ONNX Runtime did not start for {path.name}",
                 hint="onnxruntime-gpu needs the CUDA and cuDNN versions in its documentation; --engine onnxruntime on the CPU: pip install onnxruntime",
             )
-        self._inputs = {node.name: tuple(size if isinstance(size, int) else None for size in node.shape) for node in self._session.get_inputs()}
-        self._outputs = [node.name for node in self._session.get_outputs()]
+        self._inputs = {node.name: _shape(node) for node in self._session.get_inputs()}
+        self._outputs = {node.name: _shape(node) for node in self._session.get_outputs()}
         processor = "CUDA" if cuda else f"CPU, {threads} thread{'s' if threads > 1 else ''}"
         self._description = f"onnxruntime {onnxruntime.__version__} {processor}"
 
@@ -71,6 +72,11 @@ class OrtEngine:
         """Shape by input name; None stands for a free dimension."""
         return self._inputs
 
+    @property
+    def output_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Shape by output name; None stands for a dimension that depends on the input."""
+        return self._outputs
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the network; see `edge.engine.engine.Engine.run`.
 
@@ -82,7 +88,7 @@ class OrtEngine:
             raise InferenceFailed(f"{self._where}: the engine is closed", hint="make a new one")
         check_feeds(feeds, self._inputs, where=self._where)
         try:
-            return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
+            return dict(zip(self._outputs, self._session.run(list(self._outputs), dict(feeds)), strict=True))
         except Exception as error:
             raise InferenceFailed(f"{self._where}: ONNX Runtime failed: {_first_line(error)}", hint="edge-doctor shows the versions in use") from error
 
@@ -94,6 +100,10 @@ class OrtEngine:
 def cuda_available() -> bool:
     """Whether this build of ONNX Runtime has the CUDA provider."""
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def _shape(node: Any) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) else None for size in node.shape)
 
 
 def _first_line(error: Exception) -> str:

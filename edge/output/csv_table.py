@@ -1,6 +1,7 @@
 """CSV: one row for each face, with our own column names or with those of two tools whose files analysis scripts already read.
 
-A value that does not exist is an empty cell, never 0. A frame without a face has one row.
+A value that does not exist is an empty cell, never 0. A frame without a face has one row. What a package says of whole pictures stands in `frame_...`, in
+our own style only, the same in each row of a frame.
 
 `openface`: the columns that OpenFace 2.2 writes for `FeatureExtraction -pose -aus`. Its frames count from 1, its times are seconds and its angles radians about
 the axes of the camera: x to the right, y down, z away from it, so a head that looks up has a negative `pose_Rx` and one that turns to the right edge of the
@@ -55,19 +56,24 @@ class CsvTable:
 
     Args:
         dest: Path of the file; an existing one is overwritten.
-        header: Says whether the package gives presences or intensities, and which labels of its own it has.
+        header: Says whether the package gives presences or intensities, which labels of its own it has, and what it says of whole pictures.
         style: Whose column names.
         raw: Add unsmoothed values as `raw_...`; in the `edge` style only.
         input_path: The file that is being read, which must not be overwritten.
 
     Raises:
-        ConfigError: The file cannot be made, or unsmoothed values are asked of a style that has no columns for them.
+        ConfigError: The file cannot be made, or the style has no columns for what it would hold: unsmoothed values, or what is said of whole pictures.
         OutputError: The column names could not be written.
     """
 
     def __init__(self, dest: str, *, header: Header, style: CsvStyle = "edge", raw: bool = False, input_path: Path | None = None) -> None:
         if raw and style != "edge":
             raise ConfigError(f"--raw has no columns in --csv-style {style}", hint="--csv-style edge, or write a .jsonl file")
+        if header.frame_labels and style != "edge":
+            raise ConfigError(
+                f"--csv-style {style} has no columns for what package '{header.package}' says of whole pictures",
+                hint="--csv-style edge, or write a .jsonl file",
+            )
         columns, self._row = _layout(style, header, raw=raw)
         self._text = io.StringIO()
         self._writer = csv.DictWriter(self._text, columns, restval="", lineterminator="")
@@ -112,12 +118,20 @@ def _edge_columns(header: Header, *, raw: bool) -> list[str]:
     values = ["emotion", *EMOTIONS, *ACTION_UNITS]
     if header.score_labels:
         values += ["label", *(f"score_{label}" for label in header.score_labels)]
+    values += _frame_columns(header)
     return [
         *("source", "seq", "t_media_ns", "t_capture_ns", "t_publish_ns", "age_ms", "frame_status", "dropped"),
         *("track", "primary", "left_px", "top_px", "right_px", "bottom_px", "score", "status", "reasons", "yaw_deg", "pitch_deg", "roll_deg"),
         *values,
         *(f"raw_{name}" for name in values if raw),
     ]
+
+
+def _frame_columns(header: Header) -> list[str]:
+    columns = []
+    for role, labels in header.frame_labels.items():
+        columns += {"emotions": ["emotion", *labels], "action_units": [*labels], "scores": ["label", *(f"score_{label}" for label in labels)]}[role]
+    return [f"frame_{name}" for name in columns]
 
 
 def _edge_row(result: FrameResult, face: FaceResult | None, *, raw: bool) -> Row:
@@ -131,6 +145,9 @@ def _edge_row(result: FrameResult, face: FaceResult | None, *, raw: bool) -> Row
         "frame_status": result.status,
         "dropped": result.dropped,
     }
+    row |= {f"frame_{name}": value for name, value in _edge_values(result.frame).items()}
+    if raw:
+        row |= {f"raw_frame_{name}": value for name, value in _edge_values(result.frame_raw).items()}
     if face is None:
         return row
     row |= {"track": face.track, "primary": int(face.primary), "score": round(face.score, 4), "status": face.status, "reasons": ";".join(face.reasons)}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
 
 from edge.package import Package
-from edge.stage import ActionUnits, Output, Scores
+from edge.stage import ActionUnits, Output, Role, Scores, frame_labels, of_frame
 
 HEADER_SCHEMA = "edge.header/1"
 
@@ -35,7 +35,8 @@ class Header:
         trained: False for networks that were never trained: their numbers mean nothing.
         au_quantity: Whether action units are presences (probabilities) or intensities (0 none, 1 maximum); None where the package has none.
         low_confidence: Labels that the package cannot vouch for.
-        score_labels: Labels of the package's own, beyond the contract's emotions.
+        score_labels: Labels of the package's own for faces, beyond the contract's emotions.
+        frame_labels: What it says of whole pictures: labels by role, `emotions`, `action_units` or `scores`; empty where it looks at faces only.
         source: Name of the source.
         settings: The settings of the run, as they were used.
     """
@@ -50,6 +51,7 @@ class Header:
     score_labels: tuple[str, ...]
     source: str
     settings: Mapping[str, Any]
+    frame_labels: Mapping[Role, tuple[str, ...]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return the contract's JSON object."""
@@ -64,6 +66,7 @@ class Header:
                 "au_quantity": self.au_quantity,
                 "low_confidence": list(self.low_confidence),
                 "score_labels": list(self.score_labels),
+                "frame_labels": {role: list(labels) for role, labels in self.frame_labels.items()},
             },
             "source": self.source,
             "settings": dict(self.settings),
@@ -79,7 +82,9 @@ def make_header(package: Package, *, source: str, settings: Mapping[str, Any], g
         settings: The settings as they are used; JSON types only.
         gstreamer: Version of GStreamer, which no Python distribution tells; None where it is not used.
     """
-    outputs: list[Output] = [output for stage in package.manifest.stages for output in stage.outputs]
+    stages = package.manifest.stages
+    outputs: list[Output] = [output for stage in stages for output in stage.outputs]
+    of_faces = [output for stage in stages if stage.name not in of_frame(stages) for output in stage.outputs]
     quantities = [output.quantity for output in outputs if isinstance(output, ActionUnits)]
     return Header(
         t_wall=datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -89,9 +94,10 @@ def make_header(package: Package, *, source: str, settings: Mapping[str, Any], g
         trained=package.manifest.trained,
         au_quantity=quantities[0] if quantities else None,
         low_confidence=package.manifest.low_confidence,
-        score_labels=tuple(label for output in outputs if isinstance(output, Scores) for label in output.labels),
+        score_labels=tuple(label for output in of_faces if isinstance(output, Scores) for label in output.labels),
         source=source,
         settings=settings,
+        frame_labels=frame_labels(stages),
     )
 
 

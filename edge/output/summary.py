@@ -13,7 +13,7 @@ import msgspec
 
 from edge.errors import OutputError
 from edge.output.histogram import DurationHistogram
-from edge.result import FaceResult, FrameResult, top_label
+from edge.result import Estimate, FrameResult, top_label
 
 SUMMARY_SCHEMA = "edge.summary/1"
 
@@ -42,11 +42,10 @@ class Summary:
         self._last_ns = 0
         self._age = DurationHistogram()
         self._stages: dict[str, DurationHistogram] = {}
-        self._emotion_s: dict[str, float] = {}
-        self._emotion_means: dict[str, _Mean] = {}
-        self._au_means: dict[str, _Mean] = {}
+        self._of_faces, self._of_frames = _Tally(), _Tally()
         self._recent_tracks: OrderedDict[int, None] = OrderedDict()
         self._ok_media_ns: dict[int, int] = {}
+        self._frame_media_ns: int | None = None
         self._rss_start_mb = self._rss_max_mb = rss_mb()
         self._rss_read_ns = 0
 
@@ -69,7 +68,11 @@ class Summary:
             self._stages.setdefault(stage, DurationHistogram()).add(ms)
         for face in result.faces:
             self._count_track(face.track)
-            self._add_estimate(face, result.t_media_ns)
+            if face.estimate is not None:
+                self._of_faces.add(face.estimate, since_ns=self._ok_media_ns.get(face.track), t_media_ns=result.t_media_ns)
+        if result.frame is not None:
+            self._of_frames.add(result.frame, since_ns=self._frame_media_ns, t_media_ns=result.t_media_ns)
+            self._frame_media_ns = result.t_media_ns
         self._ok_media_ns = {face.track: result.t_media_ns for face in result.faces if face.status == "ok"}
         if result.t_publish_ns - self._rss_read_ns >= _RSS_EVERY_NS:
             self._rss_read_ns = result.t_publish_ns
@@ -80,7 +83,8 @@ class Summary:
 
         `seconds` reaches from the first frame's capture to the last record; `faces` counts faces over all frames, `tracks` different ones (one that comes back
         after 1,024 others counts again). Percentiles are within 1 %. `emotions` holds the seconds of media time during which each was the strongest, summed
-        over faces, and its mean probability; `action_units` the means.
+        over faces, and its mean probability; `action_units` the means; `scores` the same as `emotions` for labels of the package's own, where it has any;
+        `frame` all three for what is said of whole pictures, where anything is.
 
         Args:
             exit_: How the run ended.
@@ -104,10 +108,8 @@ class Summary:
             "exit": exit_,
             **({"error": error} if error is not None else {}),
             "notes": list(self._notes),
-            "emotions": {
-                name: {"seconds": round(self._emotion_s.get(name, 0.0), 3), "mean": round(mean.value, 4)} for name, mean in self._emotion_means.items()
-            },
-            "action_units": {name: round(mean.value, 4) for name, mean in self._au_means.items()},
+            **({"emotions": {}, "action_units": {}} | self._of_faces.report()),
+            **({"frame": whole} if (whole := self._of_frames.report()) else {}),
             "rss_mb": {"start": self._rss_start_mb, "end": rss_end_mb, "max": max(self._rss_max_mb, rss_end_mb)},
         }
 
@@ -119,18 +121,37 @@ class Summary:
         self._recent_tracks[track] = None
         self._recent_tracks.move_to_end(track)
 
-    def _add_estimate(self, face: FaceResult, t_media_ns: int) -> None:
-        if face.estimate is None:
-            return
-        if face.estimate.emotions is not None:
-            for name, value in face.estimate.emotions.items():
-                self._emotion_means.setdefault(name, _Mean()).add(value)
-            # The time since the frame before belongs to what is seen now; a face that was away or unclear in between has no such time.
-            if (before_ns := self._ok_media_ns.get(face.track)) is not None:
-                strongest = top_label(face.estimate.emotions)
-                self._emotion_s[strongest] = self._emotion_s.get(strongest, 0.0) + (t_media_ns - before_ns) / 1e9
-        for name, value in (face.estimate.action_units or {}).items():
-            self._au_means.setdefault(name, _Mean()).add(value)
+
+class _Tally:
+    """Means of numbers, and how long each label was the strongest."""
+
+    def __init__(self) -> None:
+        self._means: dict[str, dict[str, _Mean]] = {"emotions": {}, "action_units": {}, "scores": {}}
+        self._seconds: dict[str, dict[str, float]] = {"emotions": {}, "scores": {}}
+
+    def add(self, estimate: Estimate, *, since_ns: int | None, t_media_ns: int) -> None:
+        """The time since the frame before belongs to what is seen now; None where the same was away or unclear then: there is no such time."""
+        for role, values in (("emotions", estimate.emotions), ("action_units", estimate.action_units), ("scores", estimate.scores)):
+            if values is None:
+                continue
+            for name, value in values.items():
+                self._means[role].setdefault(name, _Mean()).add(value)
+            if since_ns is not None and role in self._seconds:
+                strongest = top_label(values)
+                self._seconds[role][strongest] = self._seconds[role].get(strongest, 0.0) + (t_media_ns - since_ns) / 1e9
+
+    def report(self) -> dict[str, Any]:
+        """What there was, by role."""
+        report: dict[str, Any] = {}
+        for role, means in self._means.items():
+            if role == "action_units":
+                values: dict[str, Any] = {name: round(mean.value, 4) for name, mean in means.items()}
+            else:
+                seconds = self._seconds[role]
+                values = {name: {"seconds": round(seconds.get(name, 0.0), 3), "mean": round(mean.value, 4)} for name, mean in means.items()}
+            if values:
+                report[role] = values
+        return report
 
 
 class _Mean:

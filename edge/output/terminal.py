@@ -80,11 +80,13 @@ class StatusLine:
         if self._ages_ms:
             ages = sorted(self._ages_ms)
             parts.append(f"age {ages[len(ages) // 2]:.0f} ms, p99 {ages[min(len(ages) - 1, len(ages) * 99 // 100)]:.0f}")
-        parts.append({0: "no face", 1: "1 face"}.get(len(result.faces), f"{len(result.faces)} faces"))
+        if result.faces or result.status != "ok":  # else nobody looked for any
+            parts.append({0: "no face", 1: "1 face"}.get(len(result.faces), f"{len(result.faces)} faces"))
         primary = next((face for face in result.faces if face.primary), None)
-        if primary is not None and primary.estimate is not None and primary.estimate.emotions is not None:
-            emotion = top_label(primary.estimate.emotions)
-            parts.append(f"{emotion} {primary.estimate.emotions[emotion]:.0%}")
+        if result.frame is not None and (scores := result.frame.ranked):
+            parts.append(f"picture: {_strongest(scores)}")
+        if primary is not None and primary.estimate is not None and (scores := primary.estimate.ranked):
+            parts.append(_strongest(scores))
         elif primary is not None and primary.status != "ok":
             parts.append(", ".join((primary.status.replace("_", " "), *primary.reasons)))
         if self._n_dropped:
@@ -108,22 +110,18 @@ def closing_table(report: Mapping[str, Any]) -> str:
     """
     fps = "" if report["fps"] is None else f", {report['fps']:.1f} frames/s"
     dropped = f", {report['dropped']} dropped" if report["dropped"] else ""
+    whole = report.get("frame", {})
+    followed = f"; {_counted(report['tracks'], 'face')} followed, seen {report['faces']} times" if report["faces"] or not whole else ""
     lines = [
-        f"{report['exit']}: {_counted(report['frames'], 'frame')} in {report['seconds']:.1f} s{fps}{dropped}; "
-        f"{_counted(report['tracks'], 'face')} followed, seen {report['faces']} times",
+        f"{report['exit']}: {_counted(report['frames'], 'frame')} in {report['seconds']:.1f} s{fps}{dropped}{followed}",
         f"{report['model']} on {report['engine']}, {report['precision']}",
     ]
     if "error" in report:
         lines.append(f"error: {report['error']}")
     lines += [f"note: {note}" for note in report["notes"]]
     lines += _times(report)
-    if report["emotions"]:
-        emotions = sorted(report["emotions"].items(), key=lambda item: (-item[1]["seconds"], -item[1]["mean"]))
-        lines += ["", f"{'emotion':<12}{'seconds':>8}{'mean':>7}"]
-        lines += [f"{name:<12}{values['seconds']:>8.1f}{values['mean']:>7.2f}  {_bar(values['mean'])}" for name, values in emotions]
-    if report["action_units"]:
-        lines += ["", f"{'action unit':<12}{'':>8}{'mean':>7}"]
-        lines += [f"{name:<12}{'':>8}{mean:>7.2f}  {_bar(mean)}" for name, mean in report["action_units"].items()]
+    lines += _numbers(report, "")
+    lines += _numbers(whole, "picture: ")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -137,6 +135,25 @@ def _times(report: Mapping[str, Any]) -> list[str]:
     return ["", f"{'ms':<{width}}{'p50':>8}{'p95':>8}{'p99':>8}"] + [
         f"{name:<{width}}{row['p50']:>8.2f}{row['p95']:>8.2f}{row['p99']:>8.2f}" for name, row in rows.items()
     ]
+
+
+def _numbers(report: Mapping[str, Any], of: str) -> list[str]:
+    lines = []
+    for role, heading in (("emotions", "emotion"), ("scores", "label")):
+        if values := report.get(role):
+            strongest_first = sorted(values.items(), key=lambda item: (-item[1]["seconds"], -item[1]["mean"]))
+            width = max(12, len(of + heading) + 1, *(len(name) + 1 for name in values))
+            lines += ["", f"{of + heading:<{width}}{'seconds':>8}{'mean':>7}"]
+            lines += [f"{name:<{width}}{number['seconds']:>8.1f}{number['mean']:>7.2f}  {_bar(number['mean'])}" for name, number in strongest_first]
+    if units := report.get("action_units"):
+        lines += ["", f"{of + 'action unit':<12}{'':>8}{'mean':>7}"]
+        lines += [f"{name:<12}{'':>8}{mean:>7.2f}  {_bar(mean)}" for name, mean in units.items()]
+    return lines
+
+
+def _strongest(scores: Mapping[str, float]) -> str:
+    label = top_label(scores)
+    return f"{label} {scores[label]:.0%}"
 
 
 def _bar(value: float) -> str:

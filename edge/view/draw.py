@@ -1,4 +1,6 @@
-"""A frame with what was found in it: boxes on the picture, and beside it a panel with the numbers of the primary face."""
+"""A frame with what was found in it: boxes on the picture, and beside it a panel with the numbers of the primary face, or of the picture where no faces are
+looked for; where both are, the picture's own word stands in its corner.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,8 @@ def draw(pixels: Pixels, result: FrameResult, hud: Hud) -> Pixels:
     height, width = pixels.shape[:2]
     layout = panel_layout(width, height)
     primary = next((face for face in result.faces if face.primary), None)
-    estimate = primary.estimate if primary is not None else None
+    whole_only = result.frame if result.status == "ok" and not result.faces else None
+    estimate = primary.estimate if primary is not None else whole_only
     labels = _panel_labels(estimate)
     canvas = _template(layout, labels, hud.au_quantity, hud.low_confidence).copy()
     top = (layout.size_wh_px[1] - height) // 2
@@ -146,8 +149,10 @@ def draw(pixels: Pixels, result: FrameResult, hud: Hud) -> Pixels:
     picture[:] = pixels
     for face in sorted(result.faces, key=lambda face: face.primary):  # the primary one on top
         _draw_face(picture, face, layout)
-    _draw_heading(canvas, layout, result, primary)
-    values = _shown_values(estimate)
+    if result.frame is not None and result.frame.ranked and whole_only is None:
+        _draw_strip(picture, f"picture  {_share(result.frame.ranked)}", _TEXT, layout, (0, 0, 0))
+    _draw_heading(canvas, layout, result, primary, estimate)
+    values = estimate.ranked if estimate is not None else {}
     strongest = top_label(values) if values else None
     for index, label in enumerate(labels):
         _draw_value(canvas, layout.label_bar(index), layout, values.get(label), _STRONGEST if label == strongest else _OTHER, _TEXT)
@@ -165,10 +170,9 @@ def _panel_labels(estimate: Estimate | None) -> tuple[str, ...]:
     return EMOTIONS
 
 
-def _shown_values(estimate: Estimate | None) -> Mapping[str, float]:
-    if estimate is None:
-        return {}
-    return estimate.emotions if estimate.emotions is not None else estimate.scores or {}
+def _share(values: Mapping[str, float]) -> str:
+    strongest = top_label(values)
+    return f"{strongest} {values[strongest]:.0%}"
 
 
 @lru_cache(maxsize=16)
@@ -196,16 +200,16 @@ def _template(layout: PanelLayout, labels: tuple[str, ...], au_quantity: str | N
     return canvas
 
 
-def _draw_heading(canvas: Pixels, layout: PanelLayout, result: FrameResult, primary: FaceResult | None) -> None:
+def _draw_heading(canvas: Pixels, layout: PanelLayout, result: FrameResult, primary: FaceResult | None, estimate: Estimate | None) -> None:
     left, cap = layout.left_px + layout.margin_px, round(layout.row_px * 0.8)
     room_px = layout.size_wh_px[0] - layout.margin_px - left
     top = round(layout.row_px * 0.75)
-    if primary is None:
-        title = {"no_face": "no face", "stale": "too old", "ok": "no primary face"}[result.status]
+    values = estimate.ranked if estimate is not None else {}
+    if not values and primary is None:
+        title = {"no_face": "no face", "stale": "too old", "ok": "no primary face" if result.faces else "picture"}[result.status]
         paste(canvas, text_tile(fit_text(title, cap, room_px), cap, _QUIET, _GROUND), left, top)
         return
-    values = _shown_values(primary.estimate)
-    if not values:
+    if not values and primary is not None:
         title = {"ok": "face", "low_quality": "low quality", "warming_up": "warming up"}[primary.status]
         paste(canvas, text_tile(title, cap, _QUIET, _GROUND), left, top)
         if primary.reasons:
@@ -246,16 +250,20 @@ def _draw_face(picture: Pixels, face: FaceResult, layout: PanelLayout) -> None:
     line = max(1, round(layout.row_px / 14))
     cv2.rectangle(picture, (left, top), (right, bottom), _GROUND, line + 2, cv2.LINE_AA)  # a dark seam keeps the line visible on bright skin
     cv2.rectangle(picture, (left, top), (right, bottom), color, line, cv2.LINE_AA)
-    values = _shown_values(face.estimate)
     words = [f"#{face.track}"]
-    if values:
-        strongest = top_label(values)
-        words.append(f"{strongest} {values[strongest]:.0%}")
+    if face.estimate is not None and face.estimate.ranked:
+        words.append(_share(face.estimate.ranked))
     elif face.status != "ok":
         words.append(", ".join(face.reasons) or face.status.replace("_", " "))
+    _draw_strip(picture, "  ".join(words), color if face.status == "ok" else _QUIET, layout, (left, top, bottom))
+
+
+def _draw_strip(picture: Pixels, text: str, color: Color, layout: PanelLayout, place: tuple[int, int, int]) -> None:
+    """Words above a box, or below where there is no room; `place` is the box's left, top and bottom."""
+    left, top, bottom = place
     cap = layout.cap_px
     pad = max(2, cap // 3)
-    tile = text_tile(fit_text("  ".join(words), cap, picture.shape[1] - 2 * pad), cap, color if face.status == "ok" else _QUIET, _GROUND)
+    tile = text_tile(fit_text(text, cap, picture.shape[1] - 2 * pad), cap, color, _GROUND)
     strip_px = tile.shape[0] + 2 * pad
     y = top - strip_px if top >= strip_px else min(max(bottom, 0), picture.shape[0] - strip_px)
     x = min(max(left, 0), max(0, picture.shape[1] - tile.shape[1] - 2 * pad))

@@ -33,7 +33,7 @@ class Block:
 
 def documents(root: Path) -> list[Path]:
     """Every document that users read."""
-    return sorted({*root.glob("*.md"), *root.glob("docs/**/*.md")})
+    return sorted({*root.glob("*.md"), *root.glob("converters/*.md")})
 
 
 def blocks(path: Path) -> Iterator[Block]:

@@ -20,7 +20,7 @@ PACKAGES: dict[str, set[str]] = {
 # Inside edge: group -> (its modules, the groups that it may import beside itself). `edge.engine` stands for the whole subpackage.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "facts": ({"edge.errors", "edge.clock", "edge.frame", "edge.heap", "edge.result"}, set()),
-    "package": ({"edge.package", "edge.stage"}, {"facts"}),
+    "package": ({"edge.package", "edge.stage", "edge.stage_rules"}, {"facts"}),
     "gst": ({"edge.gst"}, {"facts"}),
     "engine": ({"edge.engine"}, {"facts", "package"}),
     "steps": (
@@ -38,11 +38,23 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 # Library -> the only files that may import it. Outside edge a folder stands for its files.
 HOMES: dict[str, set[str]] = {
     "gi": {"edge/gst.py"},
-    "onnxruntime": {"edge/engine/ort.py", "converters/parity.py", "converters/real_inputs.py"},
+    "onnxruntime": {"edge/engine/ort.py", "converters/parity.py", "converters/real_inputs.py", "converters/from_torch/"},
     "onnx": {"edge/engine/ort.py", "edge/engine/cpu_channels.py", "edge/engine/cpu_rewrites.py", "converters/"},
     "ai_edge_litert": {"converters/", "benchmarks/networks.py"},
     "tensorrt": set(),
-    "torch": set(),
+    # What a network comes from is the business of its converter, of those who define networks in it, and of those who train them.
+    "torch": {"converters/from_torch/", "converters/systems/torch_networks/", "converters/from_keras/keras_backend.py"},
+    "keras": {"converters/from_keras/keras_backend.py"},
+    "h5py": {"converters/from_keras/"},
+    "safetensors": {"converters/from_torch/", "converters/from_sklearn/"},
+    "sklearn": {"converters/from_sklearn/", "converters/training/"},
+    "skl2onnx": {"converters/from_sklearn/"},
+    "skops": {"converters/from_sklearn/", "converters/training/"},
+    "hmmlearn": {"converters/from_sklearn/", "converters/training/hmm.py"},
+    "dlib": {"converters/from_dlib/dlib_run.py"},
+    "imblearn": {"converters/training/embedding_mlp.py"},
+    "matplotlib": {"converters/training/report.py"},
+    "tensorflow": {"converters/from_keras/"},
 }
 
 

@@ -33,6 +33,12 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     (source_rules.machine_words, {"a.sh": "cd /ho" + "me/somebody/x\n"}, "a.sh:1 says"),
     (source_rules.foreign_files, {"models/a.onnx": "x"}, "models/a.onnx must not be tracked"),
     (source_rules.foreign_files, {"a.txt": "x" * 500_001}, "a.txt must not be tracked (500001 bytes)"),
+    (source_rules.foreign_files, {"converters/trained/a/net.skops": "x" * 500_001}, "converters/trained/a/net.skops must not be tracked (500001 bytes)"),
+    (
+        source_rules.foreign_files,
+        {"converters/trained/a/net.skops": "x" * 10_000_000, "converters/trained/a/card.json": "{}"},
+        "converters/trained/ holds 10000002 bytes, more than 10000000",
+    ),
 ]
 SOUND: list[tuple[Rule, dict[str, str]]] = [
     (source_rules.long_files, {"edge/a.py": "x = 1\n" * 400}),
@@ -42,6 +48,7 @@ SOUND: list[tuple[Rule, dict[str, str]]] = [
         {"edge/a.py": _RAISES + "    def inner():\n        raise KeyError\n    try:\n        raise ConfigError\n    except E as e:\n        raise e\n"},
     ),
     (source_rules.shapeless_arrays, {"edge/a.py": _ARGS.format("uint8[H, W, 3], RGB.", "uint8[W, H, 3], a copy.")}),
+    (source_rules.foreign_files, {"converters/trained/a/net.skops": "x" * 500_001, "converters/trained/a/card.json": "{}"}),
     (source_rules.machine_words, {"README.md": "https://example.org/work/x $HOME/work/ ~/root/ and ../work/\n"}),
 ]
 RULES = sorted({rule for rule, *_ in BROKEN}, key=lambda rule: rule.__name__)

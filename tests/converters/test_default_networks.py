@@ -14,19 +14,18 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from converters.default_package import BLAZEFACE, BLENDSHAPE_LANDMARKS, BLENDSHAPES, DEFAULT, RECIPES
+from converters.default_package import BLAZEFACE, BLENDSHAPE_LANDMARKS, BLENDSHAPES, DEFAULT
 from converters.errors import ParityFailure
 from converters.from_tflite.float_weights import with_float_weights
 from converters.from_tflite.litert_run import TfliteOriginal
 from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
 from converters.original import Array
 from converters.parity import check_parity
-from converters.real_inputs import find_faces, read_frames, stage_inputs
+from converters.real_inputs import picture_inputs, read_frames, stage_inputs
 from edge.clock import StageTimes
 from edge.detect import FaceDetector
 from edge.engine import choose, close_engines, open_engines
 from edge.face import overlap
-from edge.frame import Pixels
 from edge.package import Package, load_package
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "mediapipe_golden"
@@ -40,17 +39,12 @@ Inputs = Mapping[str, Mapping[str, Array]]
 
 
 @pytest.fixture(scope="module")
-def frames(clip: Callable[[str], Path]) -> list[Pixels]:
-    return read_frames(clip("WolfgangLanger_Pexels.mp4"))
-
-
-@pytest.fixture(scope="module")
-def inputs(frames: list[Pixels], models: Path, converted: Mapping[str, onnx.ModelProto]) -> Inputs:
+def inputs(clip: Callable[[str], Path], models: Path, converted: Mapping[str, onnx.ModelProto]) -> Inputs:
     """Crops of the sample clip by stage and tensor."""
-    faces = find_faces(frames, load_package(models / "blazeface"))
-    arrays = {name: array for recipe in (BLAZEFACE, DEFAULT) for name, array in stage_inputs(recipe.manifest, frames, faces, converted).items()}
-    tensors = {stage.name: stage.input.tensor for recipe in RECIPES.values() for stage in recipe.manifest.stages}
-    return {name: {tensors[name]: array[::4]} for name, array in arrays.items()}
+    stages = [stage for recipe in (BLAZEFACE, DEFAULT) for stage in recipe.manifest.stages]
+    pictures = picture_inputs(stages, clip("WolfgangLanger_Pexels.mp4"), load_package(models / "blazeface"))
+    every = stage_inputs(stages, pictures, converted)
+    return {name: {tensor: array[::4] for tensor, array in tensors.items()} for name, tensors in every.items()}
 
 
 def run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
@@ -190,7 +184,8 @@ def test_blendshapes_are_mediapipes_own(converted: Mapping[str, onnx.ModelProto]
     assert re.findall(r'label: "(\w+)"', answer) == list(BLENDSHAPES)
 
 
-def test_both_detectors_find_the_same_faces_and_the_left_eye_first(models: Path, frames: list[Pixels]) -> None:
+def test_both_detectors_find_the_same_faces_and_the_left_eye_first(models: Path, clip: Callable[[str], Path]) -> None:
+    frames = read_frames(clip("WolfgangLanger_Pexels.mp4"))
     package = load_package(models / "blazeface")
     engines = open_engines(package, choose("onnxruntime", "fp32"))
     try:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from edge.errors import ConfigError
 from edge.output.output import CsvStyle, open_output
 from edge.result import Estimate, FrameResult
-from tests.output.example_results import UNITS, a_face, a_header, a_result
+from edge.stage import Role
+from tests.output.example_results import UNITS, a_face, a_header, a_picture_result, a_result
 
 # Source: the header that OpenFace 2.2 writes for `FeatureExtraction -pose -aus`.
 OPENFACE = (
@@ -27,10 +30,16 @@ PYFEAT = (
 
 
 def rows(
-    folder: Path, *results: FrameResult, style: CsvStyle = "edge", raw: bool = False, au_quantity: str = "intensity", score_labels: tuple[str, ...] = ()
+    folder: Path,
+    *results: FrameResult,
+    style: CsvStyle = "edge",
+    raw: bool = False,
+    au_quantity: str = "intensity",
+    score_labels: tuple[str, ...] = (),
+    frame_labels: Mapping[Role, tuple[str, ...]] = MappingProxyType({}),
 ) -> list[dict[str, str]]:
     path = folder / "out.csv"
-    output = open_output(str(path), header=a_header(au_quantity=au_quantity, score_labels=score_labels), csv_style=style, raw=raw)
+    output = open_output(str(path), header=a_header(au_quantity=au_quantity, score_labels=score_labels, frame_labels=frame_labels), csv_style=style, raw=raw)
     for result in results:
         output.write(result)
     output.close()
@@ -97,6 +106,24 @@ def test_edge_raw_columns(tmp_path: Path) -> None:
 def test_edge_labels_of_the_package(tmp_path: Path) -> None:
     (row,) = rows(tmp_path, a_result(a_face(estimate=Estimate(scores={"calm": 0.2, "tense": 0.8}))), score_labels=("calm", "tense"))
     assert (row["label"], row["score_calm"], row["score_tense"], row["emotion"]) == ("tense", "0.2", "0.8", "")
+
+
+def test_edge_columns_of_whole_pictures(tmp_path: Path) -> None:
+    labels: dict[Role, tuple[str, ...]] = {"scores": ("sadness", "not sadness"), "emotions": ("happy",), "action_units": ("AU1",)}
+    both = Estimate(scores={"sadness": 0.8, "not sadness": 0.2}, emotions={"happy": 0.5}, action_units={"AU1": 0.1})
+    alone, first, second = rows(tmp_path, a_picture_result(), a_result(a_face(), a_face(track=8), frame=both), raw=True, frame_labels=labels)
+    assert (alone["frame_status"], alone["track"], alone["frame_label"], alone["frame_score_sadness"]) == ("ok", "", "sadness", "0.8")
+    assert (alone["raw_frame_label"], alone["raw_frame_score_sadness"], alone["frame_emotion"]) == ("not sadness", "0.3", "")
+    for row in (first, second):
+        assert (row["emotion"], row["frame_emotion"], row["frame_happy"], row["frame_AU1"], row["frame_label"]) == ("happy", "happy", "0.5", "0.1", "sadness")
+    assert not any(name.startswith(("frame_score", "frame_label")) for name in rows(tmp_path, a_result(a_face()))[0])
+
+
+@pytest.mark.parametrize("style", ["openface", "pyfeat"])
+def test_whole_pictures_have_no_columns_in_other_styles(tmp_path: Path, style: CsvStyle) -> None:
+    with pytest.raises(ConfigError, match=f"--csv-style {style} has no columns for what package 'toy' says of whole pictures"):
+        rows(tmp_path, style=style, frame_labels={"scores": ("sadness",)})
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_several_faces_are_several_rows_and_odd_names_are_quoted(tmp_path: Path) -> None:

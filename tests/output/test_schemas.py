@@ -16,7 +16,7 @@ from edge.output.header import make_header
 from edge.output.summary import Summary
 from edge.package import load_package
 from edge.result import Estimate
-from tests.output.example_results import a_face, a_header, a_result
+from tests.output.example_results import a_face, a_header, a_picture_estimate, a_picture_result, a_result, an_estimate
 
 Record = dict[str, Any]
 
@@ -39,17 +39,33 @@ def summary_record() -> Record:
     return summary.report("done")
 
 
+def picture_record() -> Record:
+    return a_picture_result().record(raw=True)
+
+
+def picture_summary() -> Record:
+    summary = Summary(engine="onnxruntime", precision="fp32", model="toy")
+    summary.add(a_picture_result())
+    summary.add(a_result(a_face(estimate=Estimate(scores={"calm": 1.0})), frame=an_estimate()))
+    return summary.report("done")
+
+
 def test_real_records_fit() -> None:
     for record in (
         result_record(),
         a_result().record(),
         a_result(a_face(status="warming_up")).record(),
         a_result(a_face(estimate=Estimate(scores={"calm": 1.0}))).record(),
+        picture_record(),
+        a_picture_result().record(),
+        a_result(frame=a_picture_estimate()).record(raw=True),
+        a_result(a_face(), frame=an_estimate()).record(),
     ):
         schema("result").validate(json.loads(json.dumps(record)))
     schema("header").validate(a_header().record())
+    schema("header").validate(a_header(frame_labels={"scores": ("sadness", "not sadness"), "emotions": ("sad",)}).record())
     summary = Summary(engine="onnxruntime", precision="int8", model="toy")
-    for record in (summary_record(), summary.report("failed", error="no camera"), summary.report("interrupted")):
+    for record in (summary_record(), picture_summary(), summary.report("failed", error="no camera"), summary.report("interrupted")):
         schema("summary").validate(json.loads(json.dumps(record)))
 
 
@@ -98,6 +114,19 @@ def _drop(name: str) -> Callable[[Record], None]:
         ("result", result_record, _set("faces", 0, "label", "calm")),
         ("result", result_record, _set("faces", 1, "reasons", [])),
         ("result", result_record, _set("faces", 1, "emotions", {"happy": 0.5})),
+        ("result", picture_record, _drop("frame")),
+        ("result", picture_record, _set("frame", {})),
+        ("result", picture_record, _set("frame", "embedding", [0.1])),
+        ("result", picture_record, _set("frame", "scores", "sadness", 1.2)),
+        ("result", picture_record, _set("frame", "emotion", "sad")),
+        ("result", picture_record, _set("frame", "raw", "raw", {"label": "a", "scores": {"a": 1}})),
+        ("result", picture_record, _set("frame", "raw", "label", 1)),
+        ("header", lambda: a_header(frame_labels={"scores": ("a",)}).record(), _set("package", "frame_labels", "landmarks", ["x"])),
+        ("header", lambda: a_header(frame_labels={"scores": ("a",)}).record(), _set("package", "frame_labels", "scores", [])),
+        ("summary", picture_summary, _set("frame", {})),
+        ("summary", picture_summary, _set("frame", "scores", "sadness", "seconds", -1)),
+        ("summary", picture_summary, _set("frame", "emotions", "joyful", {"seconds": 1, "mean": 1})),
+        ("summary", picture_summary, _set("scores", "calm", "mean", 2)),
         ("header", lambda: a_header().record(), _set("t_wall", "yesterday")),
         ("header", lambda: a_header().record(), _set("package", "sha256", "abc")),
         ("header", lambda: a_header().record(), _set("package", "au_quantity", "guess")),

@@ -17,7 +17,7 @@ from edge.output.histogram import DurationHistogram
 from edge.output.summary import Summary, rss_mb, write_summary
 from edge.output.terminal import StatusLine, closing_table
 from edge.result import Estimate
-from tests.output.example_results import a_face, a_result, an_estimate
+from tests.output.example_results import a_face, a_picture_estimate, a_picture_result, a_result, an_estimate
 
 
 def new_summary() -> Summary:
@@ -198,5 +198,36 @@ def test_live_status_line_fits_its_terminal(columns: int) -> None:
 
 def test_scores_of_other_labels_are_no_emotions() -> None:
     summary = new_summary()
-    summary.add(a_result(a_face(estimate=Estimate(scores={"calm": 1.0}))))
-    assert summary.report("done")["emotions"] == {}
+    for seq in range(3):
+        summary.add(a_result(a_face(estimate=Estimate(scores={"calm": 1.0, "tense": 0.0})), seq=seq))
+    report = summary.report("done")
+    assert report["emotions"] == {}
+    assert report["scores"] == {"calm": {"seconds": 0.08, "mean": 1.0}, "tense": {"seconds": 0.0, "mean": 0.0}}
+    assert re.search(r"^label +seconds +mean$", closing_table(report), re.MULTILINE)
+    assert "frame" not in report
+
+
+def test_whole_pictures_have_seconds_and_means_of_their_own() -> None:
+    summary = new_summary()
+    for seq, sadness in enumerate([0.8, 0.8, 0.8, 0.4]):
+        summary.add(a_picture_result(seq=seq, sadness=sadness))
+    report = summary.report("done")
+    assert report["frame"] == {"scores": {"sadness": {"seconds": 0.08, "mean": 0.7}, "not sadness": {"seconds": 0.04, "mean": 0.3}}}
+    assert (report["faces"], report["emotions"]) == (0, {})
+    table = closing_table(report)
+    assert "face" not in table  # nobody looked for any
+    assert re.search(r"^picture: label +seconds +mean$", table, re.MULTILINE)
+    assert re.search(r"^sadness +0\.1 +0\.70  █{14}$", table, re.MULTILINE)
+
+
+def test_status_line_of_whole_pictures() -> None:
+    for frame, faces, expected in (
+        (a_picture_estimate(), (), "25.0 fps  |  picture: sadness 80%"),
+        (a_picture_estimate(), (a_face(),), "25.0 fps  |  1 face  |  picture: sadness 80%  |  happy 70%"),
+        (None, (a_face(estimate=Estimate(scores={"calm": 0.6, "tense": 0.4})),), "25.0 fps  |  1 face  |  calm 60%"),
+    ):
+        stream = StringIO()
+        status = StatusLine(stream, duration_ns=None)
+        for seq in range(130):
+            status.update(a_result(*faces, seq=seq, frame=frame, looks_for_faces=bool(faces)))
+        assert stream.getvalue().splitlines()[0].endswith(expected)

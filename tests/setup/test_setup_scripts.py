@@ -186,7 +186,7 @@ def test_the_environment_is_made_once_and_again_when_it_must_be(tmp_path: Path) 
 
     def run() -> str:
         return subprocess.run(
-            ["bash", tmp_path / "scripts/virtualenv.sh"], env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, check=True
+            ["bash", tmp_path / "scripts/virtualenv.sh", "run"], env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, check=True
         ).stdout
 
     assert "making .venv with" in (first := run())
@@ -201,7 +201,7 @@ def test_the_environment_is_made_once_and_again_when_it_must_be(tmp_path: Path) 
         (tmp_path / part).rename(moved / part)
     broken = moved / "requirements/dev.lock"
     broken.write_text(re.sub(r"sha256:\w{4}", "sha256:0000", broken.read_text()))
-    done = subprocess.run(["bash", moved / "scripts/virtualenv.sh"], env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True)
+    done = subprocess.run(["bash", moved / "scripts/virtualenv.sh", "run"], env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True)
     assert "making .venv again: it was made for another folder" in done.stdout
     assert done.returncode == 3
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr

@@ -70,3 +70,10 @@ def test_another_thread_may_end_the_run(package: Path, end: str) -> None:
     assert time.monotonic() - started < 5
     thread.join()
     pipeline.close()
+
+
+def test_a_microphone_for_a_package_that_does_not_hear(package: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--microphone hw:1: no package of this run takes sound\n  leave it out, or choose another --model"):
+        Pipeline(source="camera:0", microphone="hw:1", model=package)
+    with pytest.raises(ConfigError, match=r"--microphone default goes with a camera only, not with gst:videotestsrc"):
+        Pipeline(source="gst:videotestsrc", microphone="default", model=package)

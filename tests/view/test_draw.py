@@ -12,7 +12,7 @@ from edge.frame import Pixels
 from edge.result import ACTION_UNITS, EMOTIONS, Estimate
 from edge.view.draw import Hud, draw, panel_layout
 from edge.view.lettering import fit_text, text_tile, text_width_px
-from tests.output.example_results import UNITS, a_face, a_result, an_estimate
+from tests.output.example_results import UNITS, a_face, a_picture_estimate, a_picture_result, a_result, an_estimate
 
 HUD = Hud(fps=25.0, au_quantity="intensity", low_confidence=frozenset({"AU6"}))
 GREY = 90
@@ -110,6 +110,28 @@ def test_labels_of_the_package_take_the_place_of_emotions() -> None:
     layout = panel_layout(640, 360)
     empty = draw(grey(), a_result(), HUD)
     assert filled_share(canvas, layout.label_bar(1), empty=empty) == pytest.approx(0.75, abs=0.02)
+
+
+def test_the_panel_is_the_pictures_where_no_faces_are_looked_for() -> None:
+    layout = panel_layout(640, 360)
+    canvas = draw(grey(), a_picture_result(sadness=0.75), HUD)
+    empty = draw(grey(), a_result(), HUD)
+    assert filled_share(canvas, layout.label_bar(0), empty=empty) == pytest.approx(0.75, abs=0.02)
+    assert filled_share(canvas, layout.label_bar(1), empty=empty) == pytest.approx(0.25, abs=0.02)
+    assert (canvas[: layout.size_wh_px[1], :640] == GREY).all()
+
+
+def test_beside_faces_the_pictures_own_word_stands_in_its_corner() -> None:
+    layout = panel_layout(640, 360)
+    alone, both = (draw(grey(), a_result(a_face(), frame=frame), HUD) for frame in (None, a_picture_estimate()))
+    assert (alone[:, 640:] == both[:, 640:]).all()  # the panel is the face's
+    assert (both[0, 0] < 30).all()
+    assert (alone[0, 0] == GREY).all()
+    assert (both[3 * layout.cap_px :, :640] == alone[3 * layout.cap_px :, :640]).all()
+    sad, not_sad = (draw(grey(), a_result(frame=a_picture_estimate(sadness)), HUD) for sadness in (0.8, 0.2))
+    assert (sad[:40, :200] != not_sad[:40, :200]).any()
+    units_only = draw(grey(), a_result(frame=Estimate(action_units={"AU1": 0.5})), HUD)
+    assert (units_only[:, :640] == GREY).all()
 
 
 def test_faces_reaching_outside_and_many_faces_are_drawn() -> None:

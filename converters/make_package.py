@@ -1,0 +1,138 @@
+"""Writes a package: compare on real inputs first, then all files in one step; over the limit nothing is written."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import onnx
+
+from converters.errors import ConversionError
+from converters.original import Original
+from converters.parity import ParityReport, check_parity
+from converters.real_inputs import Inputs, stage_inputs
+from converters.registry import Say
+from edge.package import MANIFEST, Manifest, check_manifest, file_sha256
+from edge.stage import ActionUnits, Boxes, Emotions, Scores, Stage, input_shapes
+
+PARITY = "parity.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A parity run that must pass.
+
+    Attributes:
+        stage: Name of the stage.
+        original: Its network in its own framework.
+        limit: Largest difference, as a fraction of each output's own deviation over the inputs.
+        remark: What is special about it; part of its name in the report.
+    """
+
+    stage: str
+    original: Original
+    limit: float
+    remark: str = ""
+
+
+def make_package(
+    manifest: Manifest, models: Mapping[str, onnx.ModelProto], comparisons: Sequence[Comparison], pictures: Inputs, *, folder: Path, say: Say
+) -> Path:
+    """Compare every network with its original, and write the package if all agree. What was there before is replaced in one step, or stays.
+
+    Args:
+        manifest: Everything but the hashes of the files.
+        models: The networks by the name of their stage.
+        comparisons: At least one for each stage.
+        pictures: See `converters.real_inputs.picture_inputs`.
+        folder: Where the package goes; its name need not be the package's.
+        say: Takes progress lines.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        ConversionError: A network is not what its stage says.
+        ParityFailure: A network does not compute what its original does.
+    """
+    for stage in manifest.stages:
+        check_network(stage, models[stage.name])
+    inputs = stage_inputs(manifest.stages, pictures, models)
+    reports: dict[str, ParityReport] = {}
+    for run in comparisons:
+        name = f"{run.stage}, {run.remark}" if run.remark else run.stage
+        report = check_parity(run.original, models[run.stage], inputs[run.stage], limit=run.limit, where=f"{manifest.name}/{name}")
+        worst = max(output.relative_error for output in report.outputs)
+        say(f"parity {manifest.name}/{name}: {worst:.1e} of the outputs' own deviation over {report.n_inputs} inputs (limit {run.limit:.2g})")
+        reports[name] = report
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        temporary.chmod(0o755)
+        _write(temporary / "new", manifest, models, reports)
+        if folder.exists():
+            folder.rename(temporary / "old")
+        (temporary / "new").rename(folder)
+    finally:
+        if (temporary / "old").exists() and not folder.exists():
+            (temporary / "old").rename(folder)
+        shutil.rmtree(temporary)
+    say(f"made package '{manifest.name}' in {folder}. Licence: {manifest.licence}")
+    return folder
+
+
+def check_network(stage: Stage, model: onnx.ModelProto) -> None:
+    """Check that a network has the inputs and outputs that its stage names, in their shapes.
+
+    Raises:
+        ConversionError: The first one that differs, with what was expected and what the network has.
+    """
+    where = f"stage '{stage.name}' ({stage.model})"
+    has = {value.name: _shape(value) for value in model.graph.input}
+    for tensor, wanted in input_shapes(stage.input).items():
+        if tensor not in has:
+            raise ConversionError(f"{where}: expected an input '{tensor}', the network has {', '.join(has)}", hint="correct `tensor` of the input")
+        _check_shape(wanted, has[tensor], f"{where}: input '{tensor}'", "correct colour and size of the input, or take the network that fits them")
+    if extra := has.keys() - input_shapes(stage.input).keys():
+        raise ConversionError(f"{where}: nothing is said of the network's input '{min(extra)}'", hint="choose a kind of input that feeds it")
+    gives = {value.name: _shape(value) for value in model.graph.output}
+    for output in stage.outputs:
+        for tensor in (output.tensor, *([output.score_tensor] if isinstance(output, Boxes) else [])):
+            if tensor not in gives:
+                raise ConversionError(f"{where}: expected an output '{tensor}', the network has {', '.join(gives)}", hint="correct `tensor` of the output")
+        if isinstance(output, Emotions | Scores | ActionUnits):
+            columns = output.columns or (0, len(output.labels))
+            n_columns = gives[output.tensor][-1] if len(gives[output.tensor]) == 2 else None
+            if n_columns is None or columns[1] > n_columns or (output.columns is None and columns[1] != n_columns):
+                raise ConversionError(
+                    f"{where}: output '{output.tensor}' has shape {_text(gives[output.tensor])}; expected [N, {columns[1]}], for {', '.join(output.labels)}",
+                    hint="correct labels or columns of the output",
+                )
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+    return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim)
+
+
+def _check_shape(wanted: tuple[int | None, ...], has: tuple[int | None, ...], where: str, hint: str) -> None:
+    if len(wanted) != len(has) or has[0] is not None or any(want not in (None, got) for want, got in zip(wanted[1:], has[1:], strict=True)):
+        raise ConversionError(f"{where}: expected {_text(wanted)}, the network takes {_text(has)}", hint=hint)
+
+
+def _text(shape: tuple[int | None, ...]) -> str:
+    return f"[{', '.join('N' if size is None else str(size) for size in shape)}]"
+
+
+def _write(folder: Path, manifest: Manifest, models: Mapping[str, onnx.ModelProto], reports: Mapping[str, ParityReport]) -> None:
+    folder.mkdir()
+    for stage in manifest.stages:
+        (folder / stage.model).write_bytes(models[stage.name].SerializeToString())
+    (folder / PARITY).write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1))
+    hashes = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+    complete = msgspec.structs.replace(manifest, files=hashes, evidence={PARITY: hashes[PARITY]})
+    check_manifest(complete, where=MANIFEST)
+    (folder / MANIFEST).write_bytes(msgspec.toml.encode(complete))

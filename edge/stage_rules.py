@@ -1,0 +1,174 @@
+"""What types alone cannot say of a package's stages: names that must exist, labels that must be known, sizes and ranges that make sense."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from edge.result import ACTION_UNITS, EMOTIONS
+from edge.stage import (
+    ActionUnits,
+    Boxes,
+    ClipAudioInput,
+    ClipInput,
+    EmbeddingInput,
+    Emotions,
+    FrameInput,
+    Landmarks,
+    Named,
+    Output,
+    PictureInput,
+    PointsInput,
+    Spectrogram,
+    Stage,
+    n_channels_of,
+    of_frame,
+    role_of,
+)
+
+
+def stage_problems(stages: tuple[Stage, ...], *, detects: bool, detector: str) -> Iterator[str]:
+    """Find contradictions.
+
+    Args:
+        stages: Of a manifest.
+        detects: The package finds faces; otherwise it reads affect.
+        detector: The package that finds faces for this one.
+
+    Yields:
+        Each contradiction, in words that name stage and value.
+    """
+    if not stages:
+        yield "no stages"
+    earlier: dict[str, Stage] = {}
+    whole = of_frame(stages)
+    for stage in stages:
+        if stage.name in earlier:
+            yield f"two stages are called '{stage.name}'"
+        yield from _input_problems(stage, earlier)
+        for output in stage.outputs:
+            yield from _output_problems(output, stage.name)
+            if stage.name in whole and not detects and not isinstance(output, Named | Boxes):
+                yield f"stage '{stage.name}' takes the whole picture, which has no {output.__struct_config__.tag}"
+        earlier[stage.name] = stage
+    for stage in stages:
+        if any(isinstance(output, Boxes) for output in stage.outputs) != detects:
+            task, has = ("face-detection", "without") if detects else ("face-affect", "with")
+            yield f"task '{task}' {has} an output of role 'boxes' in stage '{stage.name}'"
+    if not detects:
+        yield from _affect_problems(stages, whole, detector)
+
+
+def _affect_problems(stages: tuple[Stage, ...], whole: frozenset[str], detector: str) -> Iterator[str]:
+    if not detector and len(whole) < len(stages):
+        yield "stages take crops of faces, but no detector is named"
+    if detector and len(whole) == len(stages):
+        yield f"detector '{detector}' is named, but no stage takes faces"
+    read = {_earlier_stage(stage) for stage in stages}
+    for stage in stages:
+        if not stage.outputs and stage.name not in read:
+            yield f"stage '{stage.name}' has no outputs, and no later stage reads it"
+        if isinstance(stage.input, FrameInput) and stage.input.resize == "tiles":
+            yield f"stage '{stage.name}' takes tiles, which are for detection alone"
+    for subject, inside in (("picture", True), ("face", False)):
+        roles = [role_of(output) for stage in stages if (stage.name in whole) == inside for output in stage.outputs if isinstance(output, Named)]
+        yield from (f"two outputs say the {subject}'s {role}" for role in sorted(set(roles)) if roles.count(role) > 1)
+    if len({output.quantity for stage in stages for output in stage.outputs if isinstance(output, ActionUnits)}) > 1:
+        yield "action units are presences in one output and intensities in another"
+    if len(rates := {stage.input.audio.rate_hz for stage in stages if isinstance(stage.input, ClipAudioInput)}) > 1:
+        yield f"stages take sound at different rates: {', '.join(f'{rate} Hz' for rate in sorted(rates))}"
+
+
+def _earlier_stage(stage: Stage) -> str | None:
+    return stage.input.stage if isinstance(stage.input, EmbeddingInput | PointsInput) else None
+
+
+def _input_problems(stage: Stage, earlier: Mapping[str, Stage]) -> Iterator[str]:
+    spec = stage.input
+    if isinstance(spec, PointsInput):
+        source = earlier.get(spec.stage)
+        if source is None or not any(isinstance(output, Landmarks) for output in source.outputs):
+            yield f"stage '{stage.name}' takes landmarks of '{spec.stage}', which is no earlier stage with landmarks"
+        if not spec.indices:
+            yield f"stage '{stage.name}' takes no landmarks"
+    elif isinstance(spec, EmbeddingInput):
+        if spec.stage not in earlier:
+            yield f"stage '{stage.name}' takes '{spec.source}' of '{spec.stage}', which is no earlier stage"
+    else:
+        yield from _picture_problems(stage.name, spec)
+
+
+def _picture_problems(name: str, spec: PictureInput) -> Iterator[str]:
+    if min(spec.size_wh_px) < 1:
+        yield f"stage '{name}' has an input of {spec.size_wh_px} pixels"
+    n_channels = n_channels_of(spec.color)
+    for what, value in (("scale", spec.scale), ("offset", spec.offset)):
+        values = value if isinstance(value, tuple) else (value,) * n_channels
+        if len(values) != n_channels:
+            yield f"stage '{name}': {what} has {len(values)} numbers for {n_channels} channels of {spec.color}"
+        if not all(math.isfinite(each) for each in values) or (what == "scale" and not all(values)):
+            yield f"stage '{name}': {what} must be finite{' and not 0' if what == 'scale' else ''}; got {value}"
+    if isinstance(spec, ClipInput):
+        if spec.n_frames < 2:
+            yield f"stage '{name}': a clip has at least 2 frames; got n_frames {spec.n_frames}"
+        if not 0 < spec.duration_s < math.inf:
+            yield f"stage '{name}': a clip lasts longer than 0 s; got duration_s {spec.duration_s}"
+    if isinstance(spec, ClipAudioInput):
+        yield from (f"stage '{name}': {problem}" for problem in _sound_problems(spec.audio, picture=spec.tensor))
+
+
+def _sound_problems(spec: Spectrogram, *, picture: str) -> Iterator[str]:
+    if spec.tensor == picture:
+        yield f"clip and sound go to the same tensor '{picture}'"
+    if spec.rate_hz < 1 or not 0 < spec.duration_s < math.inf:
+        yield f"sound needs rate_hz and duration_s over 0; got {spec.rate_hz} Hz, {spec.duration_s} s"
+    if spec.segment < 2 or not 0 <= spec.overlap < spec.segment:
+        yield f"a segment has at least 2 samples and overlap is less than a segment; got segment {spec.segment}, overlap {spec.overlap}"
+    elif spec.duration_s * spec.rate_hz < spec.segment:
+        yield f"{spec.duration_s} s of sound at {spec.rate_hz} Hz are less than one segment of {spec.segment} samples"
+    if not 0 <= spec.taper <= 1:
+        yield f"taper is a part of a segment, from 0 to 1; got {spec.taper}"
+    if not 0 < spec.noise < math.inf:
+        yield f"noise is over 0, or silence would be divided by nothing; got {spec.noise}"
+    if min(spec.size_wh_px) < 1:
+        yield f"a spectrogram of {spec.size_wh_px} pixels"
+
+
+def _output_problems(output: Output, stage: str) -> Iterator[str]:
+    if not isinstance(output, Named):
+        return
+    role, labels = role_of(output), output.labels
+    if not labels or len(set(labels)) < len(labels):
+        yield f"stage '{stage}': {role} must have labels, each once; got {', '.join(labels) or 'none'}"
+    if output.columns is not None:
+        first, end = output.columns
+        if first < 0 or end - first != len(labels):
+            yield f"stage '{stage}': {role} has {len(labels)} labels for columns {first} to {end}"
+    if isinstance(output, Emotions):
+        yield from _emotion_problems(output, stage)
+    if isinstance(output, ActionUnits):
+        yield from _unit_problems(output, stage)
+
+
+def _emotion_problems(output: Emotions, stage: str) -> Iterator[str]:
+    if not set(output.labels) <= set(EMOTIONS):
+        yield f"stage '{stage}': emotions must be some of {', '.join(EMOTIONS)}; got {', '.join(output.labels)}"
+    if output.neutral_below is not None:
+        if not 0 < output.neutral_below < 1:
+            yield f"stage '{stage}': neutral_below lies between 0 and 1; got {output.neutral_below}"
+        if "neutral" in output.labels:
+            yield f"stage '{stage}': neutral_below is for networks without a neutral output, and 'neutral' is among the labels"
+
+
+def _unit_problems(output: ActionUnits, stage: str) -> Iterator[str]:
+    names = [unit.label for unit in output.units] or list(output.labels)
+    for name in names:
+        if name not in ACTION_UNITS:
+            yield f"stage '{stage}': '{name}' is not one of {', '.join(ACTION_UNITS)}"
+    if len(set(names)) < len(names):
+        yield f"stage '{stage}': each action unit once; got {', '.join(names)}"
+    for unit in output.units:
+        if unknown := set(unit.shapes) - set(output.labels):
+            yield f"stage '{stage}': {unit.label} is read from {sorted(unknown)}, which the network does not give"
+        if not unit.shapes or not unit.rest < unit.full:
+            yield f"stage '{stage}': {unit.label} needs at least one activation and rest < full; got rest {unit.rest}, full {unit.full}"
