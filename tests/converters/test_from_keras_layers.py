@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from converters.errors import ConversionError, ParityFailure
+from converters.from_keras.activation_layers import FUNCTIONS
 from converters.from_keras.keras_backend import keras
 from converters.from_keras.keras_original import KerasOriginal
 from converters.from_keras.onnx_from_keras import LAYERS, onnx_from_keras
@@ -118,28 +119,7 @@ _PLAIN = [
     (L.SpatialDropout1D(0.2), (5, 3)),
     (L.SpatialDropout3D(0.2), (3, 4, 5, 2)),
 ]
-_ACTIVATIONS = [
-    "celu",
-    "elu",
-    "exponential",
-    "gelu",
-    "hard_sigmoid",
-    "hard_swish",
-    "leaky_relu",
-    "linear",
-    "log_softmax",
-    "mish",
-    "relu",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "softsign",
-    "swish",
-    "tanh",
-]
+_ACTIVATIONS = sorted({*FUNCTIONS, "hard_swish", "swish"})
 
 
 def scramble(model: Any, seed: int = 1) -> Any:
