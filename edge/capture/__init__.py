@@ -66,6 +66,8 @@ def _check(settings: SourceSettings) -> None:
         )
     if settings.microphone is not None and settings.sound_rate_hz is None:
         raise ConfigError(f"--microphone {settings.microphone}: no package of this run takes sound", hint="leave it out, or choose another --model")
+    if settings.microphone is None and settings.sound_rate_hz is not None and uri.startswith("camera:"):
+        raise ConfigError(f"the package takes sound, and {uri} gives pictures alone", hint="--microphone default, or an ALSA device that `arecord -l` lists")
     if settings.microphone == "":
         raise ConfigError("expected `default` or an ALSA device such as hw:1 as microphone, got nothing", hint="`arecord -l` lists them")
     for what, value in (("a camera's rate", settings.fps), ("a timeout in seconds", settings.timeout_s), ("a rate of sound", settings.sound_rate_hz)):

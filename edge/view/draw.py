@@ -44,11 +44,13 @@ class Hud:
         fps: Frames per second; None where not yet known.
         au_quantity: What the action units are; None where the package has none.
         low_confidence: Labels that are drawn dim.
+        labels: What the upper bars stand for; no more than seven are drawn.
     """
 
     fps: float | None = None
     au_quantity: Literal["presence", "intensity"] | None = None
     low_confidence: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = EMOTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,13 @@ class PanelLayout:
         left_px: Left edge of the panel, which is the width of the picture.
         size_wh_px: Width and height of the canvas.
         row_px: Height of a row.
+        labels: What the upper bars stand for.
     """
 
     left_px: int
     size_wh_px: tuple[int, int]
     row_px: float
+    labels: tuple[str, ...]
 
     @property
     def cap_px(self) -> int:
@@ -81,9 +85,11 @@ class PanelLayout:
         return text_width_px("0.00", self.cap_px) + self._gap_px
 
     def label_bar(self, index: int) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom of the track of the emotion with this index."""
+        """Left, top, right, bottom of the track of the label with this index."""
         top = self._row_top(3.2 + index)
-        left = self.left_px + self.margin_px + text_width_px("disgusted", self.cap_px) + self._gap_px
+        widest_px = max(text_width_px(label, self.cap_px) for label in self.labels)
+        room_px = (self.size_wh_px[0] - self.left_px) // 2  # a longer label is cut
+        left = self.left_px + self.margin_px + min(widest_px + self._gap_px, room_px)
         return left, top, self.size_wh_px[0] - self.margin_px - self.value_px, top + self._bar_px
 
     def unit_bar(self, index: int) -> tuple[int, int, int, int]:
@@ -107,18 +113,19 @@ class PanelLayout:
         return round(self.row_px * (row + 0.3))
 
 
-def panel_layout(width_px: int, height_px: int) -> PanelLayout:
+def panel_layout(width_px: int, height_px: int, labels: tuple[str, ...] = EMOTIONS) -> PanelLayout:
     """Return the layout for pictures of this size.
 
     Args:
         width_px: Of the picture.
         height_px: Of the picture; a lower one than 240 px stands on a canvas of that height.
+        labels: What the upper bars stand for, at least one.
     """
     height = max(height_px, _MIN_HEIGHT_PX)
     height += height % 2
     row_px = min(height / _ROWS, _MAX_ROW_PX)
     width = width_px + max(round(_PANEL_ROWS * row_px), _MIN_PANEL_PX)
-    return PanelLayout(left_px=width_px, size_wh_px=(width + -width % _WIDTH_STEP_PX, height), row_px=row_px)
+    return PanelLayout(left_px=width_px, size_wh_px=(width + -width % _WIDTH_STEP_PX, height), row_px=row_px, labels=labels)
 
 
 def draw(pixels: Pixels, result: FrameResult, hud: Hud) -> Pixels:
@@ -138,12 +145,11 @@ def draw(pixels: Pixels, result: FrameResult, hud: Hud) -> Pixels:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise SpecMismatch(f"drawing expected uint8[H, W, 3], got {pixels.dtype}{list(pixels.shape)}")
     height, width = pixels.shape[:2]
-    layout = panel_layout(width, height)
     primary = next((face for face in result.faces if face.primary), None)
     whole_only = result.frame if result.status == "ok" and not result.faces else None
     estimate = primary.estimate if primary is not None else whole_only
-    labels = _panel_labels(estimate)
-    canvas = _template(layout, labels, hud.au_quantity, hud.low_confidence).copy()
+    layout = panel_layout(width, height, hud.labels[:_N_LABELS])
+    canvas = _template(layout, hud.au_quantity, hud.low_confidence).copy()
     top = (layout.size_wh_px[1] - height) // 2
     picture = canvas[top : top + height, :width]
     picture[:] = pixels
@@ -154,20 +160,14 @@ def draw(pixels: Pixels, result: FrameResult, hud: Hud) -> Pixels:
     _draw_heading(canvas, layout, result, primary, estimate)
     values = estimate.ranked if estimate is not None else {}
     strongest = top_label(values) if values else None
-    for index, label in enumerate(labels):
+    for index, label in enumerate(layout.labels):
         _draw_value(canvas, layout.label_bar(index), layout, values.get(label), _STRONGEST if label == strongest else _OTHER, _TEXT)
     units = estimate.action_units if estimate is not None and estimate.action_units is not None else {}
-    for index, name in enumerate(ACTION_UNITS):
+    for index, name in enumerate(ACTION_UNITS if hud.au_quantity is not None else ()):
         unsure = name in hud.low_confidence
         _draw_value(canvas, layout.unit_bar(index), layout, units.get(name), _UNSURE if unsure else _UNIT, _FAINT if unsure else _TEXT)
     _draw_footer(canvas, layout, result, hud)
     return canvas
-
-
-def _panel_labels(estimate: Estimate | None) -> tuple[str, ...]:
-    if estimate is not None and estimate.emotions is None and estimate.scores is not None:
-        return tuple(estimate.scores)[:_N_LABELS]
-    return EMOTIONS
 
 
 def _share(values: Mapping[str, float]) -> str:
@@ -176,28 +176,34 @@ def _share(values: Mapping[str, float]) -> str:
 
 
 @lru_cache(maxsize=16)
-def _template(layout: PanelLayout, labels: tuple[str, ...], au_quantity: str | None, low_confidence: frozenset[str]) -> Pixels:
+def _template(layout: PanelLayout, au_quantity: str | None, low_confidence: frozenset[str]) -> Pixels:
     width, height = layout.size_wh_px
     canvas = np.empty((height, width, 3), np.uint8)
     canvas[:] = _GROUND
     cap, margin = layout.cap_px, layout.margin_px
-    for index, label in enumerate(labels):
+    for index, label in enumerate(layout.labels):
         bar = layout.label_bar(index)
         _fill(canvas, bar, _TRACK)
         text = fit_text(label, cap, bar[0] - layout.left_px - margin)
         paste(canvas, text_tile(text, cap, _FAINT if label in low_confidence else _QUIET, _GROUND), layout.left_px + margin, _text_top(bar, cap))
+    if au_quantity is not None:
+        _draw_unit_names(canvas, layout, au_quantity, low_confidence)
+    canvas.flags.writeable = False
+    return canvas
+
+
+def _draw_unit_names(canvas: Pixels, layout: PanelLayout, au_quantity: str, low_confidence: frozenset[str]) -> None:
+    cap, margin = layout.cap_px, layout.margin_px
     first = layout.unit_bar(0)
     heading_top = first[1] - round(layout.row_px * 1.15)
     small = max(7, cap - 1)
-    paste(canvas, text_tile("action units" + (f", {au_quantity}" if au_quantity else ""), small, _FAINT, _GROUND), layout.left_px + margin, heading_top)
+    paste(canvas, text_tile(f"action units, {au_quantity}", small, _FAINT, _GROUND), layout.left_px + margin, heading_top)
     column_px = layout.unit_bar(len(ACTION_UNITS) - 1)[0] - first[0]
     for index, name in enumerate(ACTION_UNITS):
         bar = layout.unit_bar(index)
         _fill(canvas, bar, _TRACK)
         left = layout.left_px + margin + (column_px if bar[0] != first[0] else 0)
         paste(canvas, text_tile(name, cap, _FAINT if name in low_confidence else _QUIET, _GROUND), left, _text_top(bar, cap))
-    canvas.flags.writeable = False
-    return canvas
 
 
 def _draw_heading(canvas: Pixels, layout: PanelLayout, result: FrameResult, primary: FaceResult | None, estimate: Estimate | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +13,8 @@ from edge.errors import OutputError
 from edge.frame import Frame, Pixels
 from edge.output.rate import RecentRate
 from edge.package import Package
-from edge.result import FrameResult
-from edge.stage import ActionUnits
+from edge.result import EMOTIONS, FrameResult
+from edge.stage import ActionUnits, Emotions, Scores, of_frame
 from edge.view.draw import Hud, draw
 from edge.view.video import Sink, Window, WindowClosed, open_annotation
 
@@ -67,7 +68,7 @@ class Viewer:
             if self._ending or self._failed:
                 raise OutputError("the viewer is closed, or has failed before")
             self._rate.add(result.t_publish_ns)
-            hud = Hud(fps=self._rate.fps, au_quantity=self._hud.au_quantity, low_confidence=self._hud.low_confidence)
+            hud = replace(self._hud, fps=self._rate.fps)
             if frame.paced:
                 self.n_skipped += len(self._pending)
                 self._pending.clear()
@@ -150,7 +151,7 @@ def open_viewer(*, display: Literal["none", "window"], annotate: str | None, pac
     Args:
         display: `none` or `window`.
         annotate: `*.mp4`, `*.png` or `*.jpg`, or None.
-        package: Says what its action units are and which labels it cannot vouch for.
+        package: Says what its networks name, and which labels it cannot vouch for.
         input_path: The file that is being read, which must not be overwritten.
 
     Raises:
@@ -169,5 +170,19 @@ def open_viewer(*, display: Literal["none", "window"], annotate: str | None, pac
             raise
     if not sinks:
         return None
-    units = [output for stage in package.manifest.stages for output in stage.outputs if isinstance(output, ActionUnits)]
-    return Viewer(sinks, hud=Hud(au_quantity=units[0].quantity if units else None, low_confidence=frozenset(package.manifest.low_confidence)))
+    return Viewer(sinks, hud=hud_of(package))
+
+
+def hud_of(package: Package) -> Hud:
+    """Return what the panel says for a package: its action units, and emotions or else labels of its own, a face's before the whole picture's."""
+    stages, whole = package.manifest.stages, of_frame(package.manifest.stages)
+    in_order = sorted(stages, key=lambda stage: stage.name in whole)
+    outputs = [output for stage in in_order for output in stage.outputs]
+    units = [output for output in outputs if isinstance(output, ActionUnits)]
+    scores = [output.labels for output in outputs if isinstance(output, Scores)]
+    own = scores and not any(isinstance(output, Emotions) for output in outputs)
+    return Hud(
+        au_quantity=units[0].quantity if units else None,
+        low_confidence=frozenset(package.manifest.low_confidence),
+        labels=scores[0] if own else EMOTIONS,
+    )

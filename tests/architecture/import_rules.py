@@ -24,7 +24,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "gst": ({"edge.gst"}, {"facts"}),
     "engine": ({"edge.engine"}, {"facts", "package"}),
     "steps": (
-        {"edge.activation", "edge.affect", "edge.crop", "edge.detect", "edge.face", "edge.pose", "edge.quality", "edge.smooth", "edge.track"},
+        {
+            *("edge.activation", "edge.affect", "edge.crop", "edge.detect", "edge.estimate", "edge.face", "edge.pose", "edge.quality", "edge.ring"),
+            *("edge.smooth", "edge.spectrogram", "edge.track"),
+        },
         {"facts", "package", "engine"},
     ),
     "capture": ({"edge.capture"}, {"facts", "gst"}),

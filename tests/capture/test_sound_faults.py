@@ -78,6 +78,7 @@ def test_where_sound_comes_from() -> None:
         (SourceSettings("a.mp4", microphone="hw:1", sound_rate_hz=16000), ConfigError, "--microphone hw:1 goes with a camera only, not with a.mp4"),
         (SourceSettings("rtsp://x/y", microphone="default", sound_rate_hz=16000), ConfigError, "files and streams bring their own sound"),
         (SourceSettings("camera:0", microphone="hw:1"), ConfigError, "--microphone hw:1: no package of this run takes sound\n  leave it out"),
+        (SourceSettings("camera:0", sound_rate_hz=16000), ConfigError, "the package takes sound, and camera:0 gives pictures alone\n  --microphone default"),
         (
             SourceSettings("camera:0", microphone="", sound_rate_hz=16000),
             ConfigError,

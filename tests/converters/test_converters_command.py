@@ -80,14 +80,16 @@ def test_clips_are_installed_checked_and_mended(folder: Path, clip: Callable[[st
     assert file_sha256(sample) == known_files.SAMPLE.sha256
     sample.write_bytes(b"damaged")
     assert main(["list", "--json"]) == 0
-    states = json.loads(capsys.readouterr().out)
-    assert states == {**dict.fromkeys(states, "absent"), "WolfgangLanger_Pexels.mp4": "damaged"}
-    assert set(states) == {"blazeface", "default", *(file.name for file in known_files.CLIPS)}
+    rows = json.loads(capsys.readouterr().out)
+    assert set(rows) == {"packages", "systems", "clips"}
+    assert rows["packages"] == {"blazeface": {"state": "absent"}, "default": {"state": "absent"}}
+    assert {row["state"] for row in rows["systems"].values()} == {"absent"}
+    assert rows["clips"] == {file.name: {"state": "damaged" if file is known_files.SAMPLE else "absent"} for file in known_files.CLIPS}
     assert main(["pull", "sample"]) == 0
     assert main(["pull", "sample"]) == 0
     assert "already there: WolfgangLanger_Pexels.mp4" in capsys.readouterr().err
     assert main(["list"]) == 0
-    assert "WolfgangLanger_Pexels.mp4       installed\n" in capsys.readouterr().out
+    assert "  WolfgangLanger_Pexels.mp4   installed\n" in capsys.readouterr().out
 
 
 def test_a_clip_that_is_no_clip_is_refused(tmp_path: Path) -> None:

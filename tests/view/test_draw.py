@@ -105,17 +105,25 @@ def test_a_poor_face_is_grey_and_says_why() -> None:
     assert all(filled_share(poor, layout.label_bar(index), empty=empty) == 0 for index in range(7))
 
 
-def test_labels_of_the_package_take_the_place_of_emotions() -> None:
-    canvas = draw(grey(), a_result(a_face(estimate=Estimate(scores={"calm": 0.25, "tense": 0.75}))), HUD)
-    layout = panel_layout(640, 360)
-    empty = draw(grey(), a_result(), HUD)
-    assert filled_share(canvas, layout.label_bar(1), empty=empty) == pytest.approx(0.75, abs=0.02)
+def test_labels_of_the_package_take_the_place_of_emotions_also_where_they_are_long() -> None:
+    hud = Hud(labels=("calm", "anything but calm", "a label that would fill the panel and the picture too"))
+    layout = panel_layout(640, 360, hud.labels)
+    canvas = draw(grey(), a_result(a_face(estimate=Estimate(scores={"calm": 0.25, "anything but calm": 0.75}))), hud)
+    empty = draw(grey(), a_result(), hud)
+    for index, value in enumerate((0.25, 0.75, 0.0)):
+        left, _, right, _ = layout.label_bar(index)
+        assert right - left >= 30
+        assert filled_share(canvas, layout.label_bar(index), empty=empty) == pytest.approx(value, abs=0.02)
+    # No action units, no rows for them: the panel is bare from there to its foot.
+    rows = slice(layout.unit_bar(0)[1] - 4, layout.unit_bar(7)[3])
+    assert (empty[rows, 640:] == empty[rows.start, 640]).all()
 
 
 def test_the_panel_is_the_pictures_where_no_faces_are_looked_for() -> None:
-    layout = panel_layout(640, 360)
-    canvas = draw(grey(), a_picture_result(sadness=0.75), HUD)
-    empty = draw(grey(), a_result(), HUD)
+    hud = Hud(labels=tuple(a_picture_estimate().scores or ()))
+    layout = panel_layout(640, 360, hud.labels)
+    canvas = draw(grey(), a_picture_result(sadness=0.75), hud)
+    empty = draw(grey(), a_result(), hud)
     assert filled_share(canvas, layout.label_bar(0), empty=empty) == pytest.approx(0.75, abs=0.02)
     assert filled_share(canvas, layout.label_bar(1), empty=empty) == pytest.approx(0.25, abs=0.02)
     assert (canvas[: layout.size_wh_px[1], :640] == GREY).all()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge.errors import OutputError, SpecMismatch
 from edge.frame import Frame, Pixels
+from edge.package import load_package
+from edge.result import EMOTIONS
+from edge.stage import Scores
 from edge.view.draw import Hud
 from edge.view.video import WindowClosed
-from edge.view.viewer import Viewer, open_viewer
+from edge.view.viewer import Viewer, hud_of, open_viewer
 from tests.output.example_results import a_face, a_result
+from tests.toy_kinds import make_frame_stage, manifest_of, save
 
 
 class Gate:
@@ -142,6 +147,14 @@ def test_showing_after_closing_is_refused() -> None:
 
 
 def test_nothing_is_opened_when_nothing_is_asked_for(models: object) -> None:
-    from edge.package import load_package
-
     assert open_viewer(display="none", annotate=None, package=load_package("default")) is None
+
+
+def test_the_panel_s_bars_are_what_the_package_names(models: object, tmp_path: Path) -> None:
+    default = hud_of(load_package("default"))
+    assert (default.labels, default.au_quantity) == (EMOTIONS, "intensity")
+    assert "AU6" in default.low_confidence
+    whole = load_package(save(tmp_path / "whole", manifest_of(make_frame_stage(tmp_path / "whole"), detector="")))
+    (output,) = whole.manifest.stages[0].outputs
+    assert isinstance(output, Scores)
+    assert (hud_of(whole).labels, hud_of(whole).au_quantity) == (output.labels, None)
