@@ -21,8 +21,8 @@ INPUT_PX = 64
 Shapes = dict[str, list[str | int]]
 
 
-def save_graph(path: Path, nodes: list[onnx.NodeProto], inputs: Shapes, outputs: Shapes, constants: dict[str, Any]) -> None:
-    """Write an opset-17 graph of float32 tensors."""
+def graph_of(nodes: list[onnx.NodeProto], inputs: Shapes, outputs: Shapes, constants: dict[str, Any]) -> onnx.ModelProto:
+    """An opset-17 graph of float32 tensors."""
 
     def value(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -36,7 +36,12 @@ def save_graph(path: Path, nodes: list[onnx.NodeProto], inputs: Shapes, outputs:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    return model
+
+
+def save_graph(path: Path, nodes: list[onnx.NodeProto], inputs: Shapes, outputs: Shapes, constants: dict[str, Any]) -> None:
+    """Write such a graph."""
+    onnx.save(graph_of(nodes, inputs, outputs, constants), path)
 
 
 def save_package(folder: Path, manifest: Manifest) -> Path:
