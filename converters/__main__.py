@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from converters.training.recipes import RECIPES, train
 from edge.errors import ConfigError, EdgeError, PackageError, require
 
 _EXAMPLES = """examples:
@@ -27,7 +28,6 @@ _EXAMPLES = """examples:
 
 Packages go to $EDGE_MODELS, else $XDG_DATA_HOME/edge/models, else ~/.local/share/edge/models; clips to the folder `clips` beside it.
 """
-_TRAINABLE = ("embedding-mlp-7", "random-forest-5", "hmm-5", "pca-mlp")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--neutral-rule", action="store_true", help="rule E2: no neutral output; neutral is where all others are low")
     export.add_argument("--seed", type=int, default=0, metavar="N", help="of untrained weights (default: 0)")
     train = commands.add_parser("train", help="train a system again", epilog=_EXAMPLES, formatter_class=raw)
-    train.add_argument("system", choices=_TRAINABLE, metavar="SYSTEM", help=", ".join(_TRAINABLE))
+    train.add_argument("system", choices=tuple(RECIPES), metavar="SYSTEM", help=", ".join(RECIPES))
     train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: the Kaggle .csv, or an .npz")
     train.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of weights, card and confusion matrix (default: trained/SYSTEM)")
     return parser
@@ -103,6 +103,7 @@ def _pull(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from converters.evidence import run_on_sample
     from converters.export import export_system
+    from converters.listing import accuracy_line
     from converters.systems.known import KNOWN, variant
     from edge.package import load_package, models_dir
 
@@ -130,15 +131,13 @@ def _export(options: argparse.Namespace) -> int:
             )
         folder = export_system(system, folder=options.output or models_dir() / system.id, seed=options.seed, say=_say)
         run_on_sample(load_package(folder.absolute(), allow_untrained=True), say=_say)
+        if system.trained:
+            _say(f"{system.id}: {accuracy_line(system)}")
         print(folder)
     return 0
 
 
 def _train(options: argparse.Namespace) -> int:
-    for module in ("sklearn", "matplotlib"):
-        require(module, install="make frameworks", why="training")
-    from converters.training.recipes import train
-
     folder = options.output or Path("trained") / options.system
     for line in train(options.system, data=options.data, out=folder, say=_say):
         print(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from converters.evidence import system_state
 from converters.pull import clip_state, package_state
 from converters.systems.known import KNOWN
 from converters.systems.system import System
+from converters.training.card import read_card
 
 _TRAINED = Path(__file__).parent / "trained"
 
@@ -31,7 +31,7 @@ def lines(rows: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     for kind, entries in rows.items():
         text.append(f"{kind}")
         for name, row in entries.items():
-            text.append(f"  {name:28}{row['state']:11}{_remark(row)}".rstrip())
+            text.append(f"  {name:28}{row['state']:11}{_remark(name, row)}".rstrip())
     return text
 
 
@@ -48,17 +48,21 @@ def _row(system: System) -> dict[str, Any]:
     }
 
 
+def accuracy_line(system: System) -> str:
+    """Return the accuracy of a system that we trained, beside what its document reports."""
+    test = read_card(_TRAINED / system.id).test
+    low, high = test.interval
+    return f"accuracy {test.accuracy:.1%} [{low:.1%}, {high:.1%}] of {test.n} pictures of FER2013; {system.document}: {system.reported}"
+
+
 def _measured(name: str) -> dict[str, Any]:
-    card = json.loads((_TRAINED / name / "card.json").read_text())
-    return {key: card["test"][key] for key in ("n", "accuracy", "interval", "macro_f1")}
+    test = read_card(_TRAINED / name).test
+    return {"n": test.n, "accuracy": test.accuracy, "interval": test.interval, "macro_f1": test.macro_f1}
 
 
-def _remark(row: dict[str, Any]) -> str:
+def _remark(name: str, row: dict[str, Any]) -> str:
     if "document" not in row:
         return ""
     if row["state"] != "works":
         return str(row["detail"])
-    if (measured := row["measured"]) is None:
-        return "untrained"
-    low, high = measured["interval"]
-    return f"accuracy {measured['accuracy']:.1%} [{low:.1%}, {high:.1%}] of {measured['n']}; document {row['document']}: {row['reported']}"
+    return accuracy_line(KNOWN[name]) if row["trained"] else "untrained"

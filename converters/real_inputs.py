@@ -168,7 +168,7 @@ def _clips(spec: ClipInput, clip: Path, detector: Package) -> Array:
         raise ConversionError(f"a face was found throughout {len(whole)} of {_N_CLIPS} moments of {spec.duration_s} s; needed are 2", hint=f"see {clip}")
     placed = [[(frames[number], max(faces[number], key=lambda face: face.side_px)) for number in moment] for moment in whole]
     placed += [[(frame, _beside(face)) for frame, face in moment] for moment in placed]
-    return crop.clip_batch([[_crop(frame, face, spec) for frame, face in moment] for moment in placed], spec)
+    return crop.clips_of(crop.batch([_crop(frame, face, spec) for moment in placed for frame, face in moment], spec), spec)
 
 
 def _sounds(spec: Spectrogram, n: int) -> Array:

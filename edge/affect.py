@@ -17,6 +17,7 @@ from edge import crop, quality
 from edge.activation import activated
 from edge.clock import StageTimes
 from edge.engine.engine import Engine
+from edge.errors import InferenceFailed
 from edge.estimate import NumberRow
 from edge.face import Affine, Face, frame_from_crop
 from edge.frame import Pixels
@@ -43,6 +44,9 @@ from edge.stage import (
 )
 
 Tensor = NDArray[np.float32]
+
+# The reason where a network overflowed: what it gave is no number. Smoothing must not see it, or it would stay.
+_NO_NUMBER = "no number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +190,10 @@ class AffectNetworks:
                 tensors = engine.run(feeds)
             with times.measure("decode"):
                 for output in stage.outputs:
-                    _decode(stage, output, tensors, fed, maps, numbers)
+                    _decode(stage, output, _rows(stage, output.tensor, tensors, len(fed)), fed, maps, numbers)
                 for key in self._taken:
                     if key[0] == stage.name:
-                        for reading, row in zip(fed, tensors[key[1]].reshape(len(fed), -1), strict=True):
+                        for reading, row in zip(fed, _rows(stage, key[1], tensors, len(fed)), strict=True):
                             reading.tensors[key] = row
 
     def _feed(self, stage: Stage, scene: Scene, readings: Sequence[Reading], times: StageTimes) -> tuple[Sequence[Reading], dict[str, Tensor], list[Affine]]:
@@ -218,13 +222,14 @@ class AffectNetworks:
         ready = [(reading, placed) for reading, placed in zip(faces, maps, strict=True) if _clip_is_there(reading, stage.name, spec, scene)]
         if not ready:
             return [], {}, []
-        feeds = {spec.tensor: crop.clip_batch([reading.rings[stage.name].clip() for reading, _ in ready], spec)}
+        in_order = [pixels for reading, _ in ready for pixels in reading.rings[stage.name].clip()]
+        feeds = {spec.tensor: crop.clips_of(self._batch(stage.name, in_order, spec), spec)}
         if isinstance(spec, ClipAudioInput):
             with times.measure("crop.spectrogram"):
                 feeds[spec.audio.tensor] = _sound_picture(spec.audio, scene, len(ready))
         return [reading for reading, _ in ready], feeds, [placed for _, placed in ready]
 
-    def _batch(self, stage: str, pictures: Sequence[Pixels], spec: CropInput | FrameInput) -> Tensor:
+    def _batch(self, stage: str, pictures: Sequence[Pixels], spec: CropInput | FrameInput | ClipInput) -> Tensor:
         # The last batch's memory is warm, and nobody else's: engines read it during `run` only. A fresh one for each frame costs 0.2 ms in page faults.
         former = self._feeds.get(stage)
         feed = crop.batch(pictures, spec, out=former)
@@ -238,7 +243,9 @@ def _named(stages: Iterable[Stage]) -> list[Named]:
 
 
 def _faces(readings: Sequence[Reading]) -> list[FaceReading]:
-    return [reading for reading in readings if isinstance(reading, FaceReading)]
+    faces = [reading for reading in readings if isinstance(reading, FaceReading)]
+    assert len(faces) == len(readings)  # stages that read faces get no others
+    return faces
 
 
 def _clip_is_there(reading: FaceReading, stage: str, spec: ClipInput, scene: Scene) -> bool:
@@ -265,8 +272,18 @@ def _sound_picture(spec: Spectrogram, scene: Scene, n: int) -> Tensor:
     return np.repeat(spectrogram(samples, spec)[np.newaxis, np.newaxis], n, axis=0)
 
 
-def _decode(stage: Stage, output: Output, tensors: Mapping[str, Tensor], readings: Sequence[Reading], maps: Sequence[Affine], numbers: NumberRow) -> None:
-    rows = tensors[output.tensor].reshape(len(readings), -1)
+def _rows(stage: Stage, tensor: str, tensors: Mapping[str, Tensor], n: int) -> Tensor:
+    """float32[n, K]: a row for each subject."""
+    values = tensors[tensor]
+    if len(values) != n:
+        raise InferenceFailed(
+            f"stage '{stage.name}' ({stage.model}): expected {n} rows in '{tensor}', one for each input, got {len(values)}",
+            hint="the network does not treat its inputs one by one: convert it with a free first dimension",
+        )
+    return values.reshape(n, -1)
+
+
+def _decode(stage: Stage, output: Output, rows: Tensor, readings: Sequence[Reading], maps: Sequence[Affine], numbers: NumberRow) -> None:
     if isinstance(output, Landmarks):
         for face, row, placed in zip(_faces(readings), rows, maps, strict=True):
             _place(face, stage.name, output, row, placed)
@@ -275,7 +292,10 @@ def _decode(stage: Stage, output: Output, tensors: Mapping[str, Tensor], reading
             face.presence, face.present = score, face.present and score >= output.min_score
     elif isinstance(output, Named):
         for reading, part in zip(readings, numbers.part(output, rows), strict=True):
-            reading.parts.append(part)
+            if np.isfinite(part).all():
+                reading.parts.append(part)
+            elif _NO_NUMBER not in reading.lacks:
+                reading.lacks += (_NO_NUMBER,)
 
 
 def _place(reading: FaceReading, stage: str, output: Landmarks, row: Tensor, frame_from_crop: Affine) -> None:

@@ -115,21 +115,20 @@ def batch(crops: Sequence[Pixels], spec: PictureInput, *, out: Batch | None = No
     return out
 
 
-def clip_batch(clips: Sequence[Sequence[Pixels]], spec: ClipInput) -> Batch:
-    """Bring clips to what a network takes.
+def clips_of(crops: Batch, spec: ClipInput) -> Batch:
+    """Arrange a batch of crops as clips.
 
     Args:
-        clips: N times `spec.n_frames` crops, as `batch` takes them, oldest first.
+        crops: float32[N * spec.n_frames, C, H, W]: clip after clip, oldest first, as `batch` returns them.
         spec: The stage's input.
 
     Returns:
-        float32[N, C, n_frames, H, W] or float32[N, n_frames * C, H, W], as `spec.frames_as` says.
+        float32[N, C, n_frames, H, W] or float32[N, n_frames * C, H, W], as `spec.frames_as` says; where the order allows it, in the same memory.
     """
-    frames = batch([crop for clip in clips for crop in clip], spec)
-    frames = frames.reshape(len(clips), spec.n_frames, *frames.shape[1:])
+    frames = crops.reshape(-1, spec.n_frames, *crops.shape[1:])
     if spec.frames_as == "depth":
         return np.ascontiguousarray(frames.transpose(0, 2, 1, 3, 4))
-    return frames.reshape(len(clips), -1, *frames.shape[3:])
+    return frames.reshape(len(frames), -1, *frames.shape[3:])
 
 
 def _per_channel(value: PerChannel, n_channels: int) -> list[np.float32]:

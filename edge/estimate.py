@@ -20,9 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.activation import activated
+from edge.errors import InferenceFailed
 from edge.result import EMOTIONS, Estimate
 from edge.smooth import Values
 from edge.stage import ActionUnit, ActionUnits, Emotions, Named, role_of
+
+# How far a softmax in float16 may lie outside of 0 to 1.
+_ROUNDING = 1e-3
 
 
 class NumberRow:
@@ -44,10 +48,20 @@ class NumberRow:
             rows: float32[N, K] as the network gave them.
 
         Returns:
-            float64[N, numbers of this output].
+            float64[N, numbers of this output], from 0 to 1.
+
+        Raises:
+            InferenceFailed: Scores that need no activation, as the package says, lie outside of 0 to 1.
         """
         values = activated(rows if output.columns is None else rows[:, slice(*output.columns)], output.activation)
-        return self._units[id(output)].intensities(values) if isinstance(output, ActionUnits) else values
+        if isinstance(output, ActionUnits):
+            return self._units[id(output)].intensities(values)
+        if output.activation == "none" and not (values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING) and np.isfinite(values).all():
+            raise InferenceFailed(
+                f"expected {role_of(output)} from 0 to 1 in '{output.tensor}', got {values.min():.3g} to {values.max():.3g}",
+                hint="the network's last layer gives logits: its package must name the activation, sigmoid or softmax",
+            )
+        return np.asarray(np.minimum(np.maximum(values, 0.0), 1.0))  # NaN stays NaN
 
     def estimate(self, values: Values) -> Estimate:
         """Name the numbers of a whole row, smoothed or not.
@@ -62,8 +76,9 @@ class NumberRow:
             labels = output.labels if isinstance(output, Emotions) else output.names
             numbers = dict(zip(labels, row[start : start + len(labels)], strict=True))
             start += len(labels)
-            if isinstance(output, Emotions) and output.neutral_below is not None:
-                numbers = with_neutral(numbers, output.neutral_below)
+            if isinstance(output, Emotions):
+                numbers = numbers if output.neutral_below is None else with_neutral(numbers, output.neutral_below)
+                numbers = {name: numbers[name] for name in EMOTIONS if name in numbers}
             named[role_of(output)] = numbers
         return Estimate(**named)
 
@@ -76,12 +91,11 @@ def with_neutral(others: Mapping[str, float], below: float) -> dict[str, float]:
         below: The score t of the rule, in (0, 1).
 
     Returns:
-        All of them, in the contract's order.
+        All of them.
     """
     most = max(others.values())
     neutral = 1 - most * (1 - below) / below if most <= below else below * (1 - most) / (1 - below)
-    scores = {**others, "neutral": min(max(neutral, 0.0), 1.0)}
-    return {name: scores[name] for name in EMOTIONS if name in scores}
+    return {**others, "neutral": min(max(neutral, 0.0), 1.0)}
 
 
 def _units(output: ActionUnits) -> tuple[ActionUnit, ...]:

@@ -14,7 +14,7 @@ import msgspec
 
 from edge.errors import PackageCorrupt, PackageError, PackageNotFound, PackageRefused
 from edge.result import ACTION_UNITS, EMOTIONS
-from edge.stage import Stage, Strict
+from edge.stage import ClipInput, CropInput, Landmarks, Scores, Stage, Strict
 from edge.stage_rules import stage_problems
 
 MANIFEST = "package.toml"
@@ -56,7 +56,7 @@ class Manifest(Strict, frozen=True):
     Attributes:
         detector: Name of the package that finds faces for this one; empty where the stages need none.
         files: SHA-256 of every file beside the manifest.
-        low_confidence: Labels that the package cannot vouch for.
+        low_confidence: Labels that the package cannot vouch for: the contract's, or its own.
         not_offered: Labels of the contract that it does not give at all, with the reason.
         cpu_only: Why no GPU engine can hold the networks (trees, say); empty where one can.
         evidence: SHA-256 of the report of each run that stands behind the package.
@@ -175,9 +175,16 @@ def check_manifest(manifest: Manifest, *, where: str) -> None:
     for stage in manifest.stages:
         if stage.model not in manifest.files:
             refuse(f"stage '{stage.name}' names {stage.model}, which is not listed under [files]")
+    outputs = [output for stage in manifest.stages for output in stage.outputs]
+    own = {label for output in outputs if isinstance(output, Scores) for label in output.labels}
     for label in (*manifest.low_confidence, *manifest.not_offered):
-        if label not in ACTION_UNITS and label not in EMOTIONS:
-            refuse(f"'{label}' is neither an action unit nor an emotion of the contract")
+        if label not in {*ACTION_UNITS, *EMOTIONS, *own}:
+            refuse(f"'{label}' is neither an action unit or an emotion of the contract nor a label of the package's own")
+    limits = manifest.quality
+    if not any(isinstance(output, Landmarks) for output in outputs) and (limits.max_yaw_deg, limits.max_pitch_deg) != (None, None):
+        refuse("quality limits the pose, which no stage tells: it takes landmarks")
+    if limits.min_sharpness is not None and not any(isinstance(stage.input, CropInput | ClipInput) for stage in manifest.stages):
+        refuse("quality limits the sharpness of a crop, and no stage takes one")
 
 
 def _check_file(path: Path, expected: str) -> None:

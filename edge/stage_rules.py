@@ -11,6 +11,7 @@ from edge.stage import (
     Boxes,
     ClipAudioInput,
     ClipInput,
+    CropInput,
     EmbeddingInput,
     Emotions,
     FrameInput,
@@ -19,12 +20,16 @@ from edge.stage import (
     Output,
     PictureInput,
     PointsInput,
+    Presence,
     Spectrogram,
     Stage,
     n_channels_of,
     of_frame,
     role_of,
 )
+
+# A face that is to be followed for longer than this before the first number would be a mistake of units.
+_MAX_S = 60.0
 
 
 def stage_problems(stages: tuple[Stage, ...], *, detects: bool, detector: str) -> Iterator[str]:
@@ -48,6 +53,8 @@ def stage_problems(stages: tuple[Stage, ...], *, detects: bool, detector: str) -
         yield from _input_problems(stage, earlier)
         for output in stage.outputs:
             yield from _output_problems(output, stage.name)
+            if isinstance(output, Landmarks) and not isinstance(stage.input, CropInput):
+                yield f"stage '{stage.name}' has landmarks, which are read in crops of a face alone"
             if stage.name in whole and not detects and not isinstance(output, Named | Boxes):
                 yield f"stage '{stage.name}' takes the whole picture, which has no {output.__struct_config__.tag}"
         earlier[stage.name] = stage
@@ -89,8 +96,8 @@ def _input_problems(stage: Stage, earlier: Mapping[str, Stage]) -> Iterator[str]
         source = earlier.get(spec.stage)
         if source is None or not any(isinstance(output, Landmarks) for output in source.outputs):
             yield f"stage '{stage.name}' takes landmarks of '{spec.stage}', which is no earlier stage with landmarks"
-        if not spec.indices:
-            yield f"stage '{stage.name}' takes no landmarks"
+        if not spec.indices or min(spec.indices) < 0:
+            yield f"stage '{stage.name}' takes landmarks by their indices, from 0; got {list(spec.indices)}"
     elif isinstance(spec, EmbeddingInput):
         if spec.stage not in earlier:
             yield f"stage '{stage.name}' takes '{spec.source}' of '{spec.stage}', which is no earlier stage"
@@ -111,8 +118,8 @@ def _picture_problems(name: str, spec: PictureInput) -> Iterator[str]:
     if isinstance(spec, ClipInput):
         if spec.n_frames < 2:
             yield f"stage '{name}': a clip has at least 2 frames; got n_frames {spec.n_frames}"
-        if not 0 < spec.duration_s < math.inf:
-            yield f"stage '{name}': a clip lasts longer than 0 s; got duration_s {spec.duration_s}"
+        if not 0 < spec.duration_s <= _MAX_S:
+            yield f"stage '{name}': a clip lasts longer than 0 s and no longer than {_MAX_S:g}; got duration_s {spec.duration_s}"
     if isinstance(spec, ClipAudioInput):
         yield from (f"stage '{name}': {problem}" for problem in _sound_problems(spec.audio, picture=spec.tensor))
 
@@ -120,8 +127,8 @@ def _picture_problems(name: str, spec: PictureInput) -> Iterator[str]:
 def _sound_problems(spec: Spectrogram, *, picture: str) -> Iterator[str]:
     if spec.tensor == picture:
         yield f"clip and sound go to the same tensor '{picture}'"
-    if spec.rate_hz < 1 or not 0 < spec.duration_s < math.inf:
-        yield f"sound needs rate_hz and duration_s over 0; got {spec.rate_hz} Hz, {spec.duration_s} s"
+    if spec.rate_hz < 1 or not 0 < spec.duration_s <= _MAX_S:
+        yield f"sound needs a rate_hz over 0 and a duration_s over 0, up to {_MAX_S:g}; got {spec.rate_hz} Hz, {spec.duration_s} s"
     if spec.segment < 2 or not 0 <= spec.overlap < spec.segment:
         yield f"a segment has at least 2 samples and overlap is less than a segment; got segment {spec.segment}, overlap {spec.overlap}"
     elif spec.duration_s * spec.rate_hz < spec.segment:
@@ -135,6 +142,12 @@ def _sound_problems(spec: Spectrogram, *, picture: str) -> Iterator[str]:
 
 
 def _output_problems(output: Output, stage: str) -> Iterator[str]:
+    if isinstance(output, Presence | Boxes) and not 0 < output.min_score < 1:
+        yield f"stage '{stage}': min_score lies between 0 and 1; got {output.min_score}"
+    if isinstance(output, Boxes) and not 0 < output.max_overlap < 1:
+        yield f"stage '{stage}': max_overlap lies between 0 and 1; got {output.max_overlap}"
+    if isinstance(output, Landmarks) and min(*output.left_eye, *output.right_eye, *output.axes) < 0:
+        yield f"stage '{stage}': landmarks have indices from 0; got {output.left_eye}, {output.right_eye}, {output.axes}"
     if not isinstance(output, Named):
         return
     role, labels = role_of(output), output.labels
@@ -156,6 +169,8 @@ def _emotion_problems(output: Emotions, stage: str) -> Iterator[str]:
     if output.neutral_below is not None:
         if not 0 < output.neutral_below < 1:
             yield f"stage '{stage}': neutral_below lies between 0 and 1; got {output.neutral_below}"
+        if output.activation == "softmax":
+            yield f"stage '{stage}': neutral_below is for scores that are low where nothing is seen; those of a softmax add up to 1"
         if "neutral" in output.labels:
             yield f"stage '{stage}': neutral_below is for networks without a neutral output, and 'neutral' is among the labels"
 

@@ -107,7 +107,8 @@ class HmmOriginal:
             )
         output = stage.outputs[0] if len(stage.outputs) == 1 else None
         if not isinstance(output, Emotions | Scores) or output.activation != "none" or len(output.labels) != len(parameters.prior):
-            raise ConversionError(f"stage '{stage.name}': expected one output with {len(parameters.prior)} labels and activation = \"none\"")
+            got = ", ".join(map(str, stage.outputs)) or "none"
+            raise ConversionError(f"stage '{stage.name}': expected one output with {len(parameters.prior)} labels and activation = \"none\", got {got}")
         self._output = output.tensor
 
     @classmethod

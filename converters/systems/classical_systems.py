@@ -56,7 +56,7 @@ def _weights(system: str) -> Path:
 SYSTEMS = (
     System(
         id="random-forest-5",
-        document="002, existing solutions and classical methods",
+        document="document 002",
         framework="scikit-learn",
         description="gray crop -> histograms of local binary patterns -> random forest -> 5 emotions, in one network; trained on FER2013",
         reported="accuracy 0.513, macro F1 0.438, on a part of its own 1,380 photographs",
@@ -67,7 +67,7 @@ SYSTEMS = (
     ),
     System(
         id="hmm-5",
-        document="002, classical methods",
+        document="document 002",
         framework="hmmlearn",
         description="gray crop -> principal components -> a hidden Markov model of 10 states for each of 5 emotions; trained on FER2013",
         reported="accuracy 0.224, macro F1 0.078, on a part of its own 1,380 photographs; it concludes that such models suit sequences, not single pictures",
@@ -77,10 +77,10 @@ SYSTEMS = (
     ),
     System(
         id="pca-mlp",
-        document="004, related work (Padgett and Cottrell 1995)",
+        document="document 004, related work (Padgett and Cottrell 1995)",
         framework="scikit-learn",
         description="equalised gray crop -> principal components -> perceptron -> 6 emotions; trained on FER2013",
-        reported="no figure of its own; with 8 components 80 % of the accuracy with all of them",
+        reported="no accuracy; 8 components keep 80 % of what all of them give",
         stages=(PCA_MLP_STAGE,),
         build=_pca_mlp,
         trained=True,

@@ -66,7 +66,7 @@ _DLIB = known_files.DLIB_EMBEDDING
 SYSTEMS = (
     System(
         id="embedding-mlp-7",
-        document="003",
+        document="document 003",
         framework="dlib and Keras",
         description="RGB face 150x150 -> 128-number embedding (dlib's ResNet-29) -> perceptron 128-86-64-32-16 -> 7 emotions",
         reported="54 % on FER2013; Kaggle 2013: winner 71 %, tenth 62.1 %",

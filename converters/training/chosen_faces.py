@@ -1,18 +1,18 @@
-"""The faces of FER2013 that show some of its seven emotions, cut for one network."""
+"""The faces of FER2013 that show some of its seven emotions, cut for one stage; and what a stage's original says of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from converters.original import Array
-from converters.training.fer2013 import LABELS, Fer2013, Labels, Say, Split, cut_faces, find_faces
+from converters.original import Array, Original
+from converters.training.fer2013 import LABELS, TRAINING, Fer2013, Labels, Say, Split, cut_faces, find_faces
 from edge import crop
 from edge.frame import Pixels
 from edge.package import Package
-from edge.stage import CropInput
+from edge.stage import CropInput, Emotions, Stage
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,25 @@ class ChosenFaces:
     def inputs(self, spec: CropInput) -> Array:
         """Return what the network takes: float32[N, 1 or 3, height, width]."""
         return crop.batch(list(self.crops), spec)
+
+    def rows(self, spec: CropInput) -> Array:
+        """Return the same, float32[N, channels * height * width]."""
+        return self.inputs(spec).reshape(len(self.truth), -1)
+
+
+def crop_and_labels(stage: Stage) -> tuple[CropInput, tuple[str, ...]]:
+    """Return what a stage takes and what it tells apart."""
+    (output,) = stage.outputs
+    assert isinstance(stage.input, CropInput)
+    assert isinstance(output, Emotions)
+    return stage.input, output.labels
+
+
+def most_likely(original: Original, faces: Mapping[str, ChosenFaces], stage: Stage) -> dict[str, Labels]:
+    """Run a network in its own framework and return the most likely class of each face, int64[N], by split; the training's faces are left out."""
+    spec, _ = crop_and_labels(stage)
+    answers = {split: original.run({spec.tensor: chosen.inputs(spec)}) for split, chosen in faces.items() if split != TRAINING}
+    return {split: np.asarray(answer[stage.outputs[0].tensor].argmax(axis=1), np.int64) for split, answer in answers.items()}
 
 
 def choose_faces(data: Fer2013, labels: Sequence[str], spec: CropInput, detector: Package, *, say: Say) -> dict[str, ChosenFaces]:

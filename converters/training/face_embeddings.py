@@ -11,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 
 from converters import known_files
-from converters.from_dlib.onnx_from_dlib import onnx_from_dlib
+from converters.from_dlib.embedding_network import N_CHANNELS_OUT
+from converters.from_dlib.onnx_from_dlib import OUTPUT, onnx_from_dlib
 from converters.original import Array
 from converters.registry import fetch
 from converters.systems.embedding_systems import EMBEDDING
@@ -76,9 +77,9 @@ def _embed(pictures: Pixels, faces: list[Face | None], model: onnx.ModelProto, s
         for start in range(0, len(pictures), _BATCH):
             crops, _ = cut_faces(pictures[start : start + _BATCH], faces[start : start + _BATCH], spec)
             if len(crops):
-                batches.append(engine.run({spec.tensor: crop.batch(list(crops), spec)})["embedding"])
+                batches.append(engine.run({spec.tensor: crop.batch(list(crops), spec)})[OUTPUT])
             if start % (_BATCH * 125) == 0:
                 say(f"embedded the faces of {start} of {len(pictures)} pictures")
     finally:
         engine.close()
-    return np.concatenate(batches)
+    return np.concatenate([np.empty((0, N_CHANNELS_OUT), np.float32), *batches])

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -35,6 +36,8 @@ Labels = NDArray[np.int64]
 LABELS = ("angry", "disgusted", "afraid", "happy", "sad", "surprised", "neutral")
 TRAINING, PUBLIC_TEST, PRIVATE_TEST = SPLITS = ("Training", "PublicTest", "PrivateTest")
 SIDE_PX = 48
+# PublicTest and PrivateTest, either of them. Source: Goodfellow et al. 2013.
+N_IN_TEST = 3589
 
 # A face that fills its whole picture is found best when the picture is enlarged and put on a black canvas of twice its side. Source: of 400 PublicTest
 # pictures, 387 are found without a border, 399 with one of half a side, 398 with a whole one; 392 where the border repeats the picture's edge.
@@ -79,6 +82,20 @@ class Fer2013:
     n_unlabelled: int
 
 
+class Faces(Protocol):
+    """What was made of the faces of a split: their crops, or embeddings."""
+
+    @property
+    def truth(self) -> Labels:
+        """int64[N], the true class of every face that was found."""
+        ...
+
+    @property
+    def n_pictures(self) -> int:
+        """Pictures that were searched."""
+        ...
+
+
 def read_fer2013(path: Path) -> Fer2013:
     """Read the data set.
 
@@ -99,6 +116,29 @@ def read_fer2013(path: Path) -> Fer2013:
             raise ConfigError(f"{path} holds no picture of the split {name}", hint=_HINT)
         splits[name] = _split(name, pictures[chosen], labels[chosen])
     return Fer2013(path.name, file_sha256(path), splits, int((~labelled).sum()))
+
+
+def check_enough(data: Fer2013, faces: Mapping[str, Faces], labels: Sequence[str], *, of_each: int, in_all: int = 1) -> None:
+    """Make sure that there are faces enough to train with and to measure on.
+
+    Args:
+        data: Where they come from.
+        faces: By split.
+        labels: Classes that are to be told apart.
+        of_each: Faces of each class that the training needs.
+        in_all: Faces that it needs.
+
+    Raises:
+        ConfigError: There are fewer of a class in Training, or none at all in a test.
+    """
+    hint = "train on the whole of FER2013; a picture counts where the detector finds a face in it"
+    counts = np.bincount(faces[TRAINING].truth, minlength=len(labels)).tolist()
+    for label, count in zip(labels, counts, strict=True):
+        if count < of_each:
+            raise ConfigError(f"{data.file}: expected at least {of_each} faces of '{label}' in {TRAINING}, found {count}", hint=hint)
+    for split, least in ((TRAINING, in_all), (PUBLIC_TEST, 1), (PRIVATE_TEST, 1)):
+        if (found := len(faces[split].truth)) < least:
+            raise ConfigError(f"{data.file}: expected at least {least} faces of {', '.join(labels)} in {split}, found {found}", hint=hint)
 
 
 def find_faces(pictures: Pixels, detector: Package, *, say: Say) -> list[Face | None]:
@@ -179,6 +219,8 @@ def _read_npz(path: Path) -> tuple[Pixels, Labels, Labels]:
             raise ConfigError(f"{path}: expected {kind}{list(shape)} for '{name}', got {array.dtype}{list(array.shape)}", hint=_HINT)
     if labels.min() < -1 or labels.max() >= len(LABELS):
         raise ConfigError(f"{path}: expected classes 0 to 6, or -1 for unknown, got {labels.min()} to {labels.max()}", hint=_HINT)
+    if usage.min() < 0 or usage.max() >= len(SPLITS):
+        raise ConfigError(f"{path}: expected a usage of 0, 1 or 2 ({', '.join(SPLITS)}), got {usage.min()} to {usage.max()}", hint=_HINT)
     return pictures, labels.astype(np.int64), usage.astype(np.int64)
 
 

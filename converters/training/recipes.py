@@ -1,19 +1,36 @@
-"""The recipes by the name of their system."""
+"""Trains a system by its name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-from converters.registry import Say
-from converters.training import embedding_mlp, hmm, pca_mlp, random_forest
-from converters.training.report import Card
+from converters.training.card import Card, table
+from converters.training.fer2013 import Say
+from edge.errors import require
 
-RECIPES: Mapping[str, Callable[[Path, Path, Say], Card]] = {
-    "embedding-mlp-7": embedding_mlp.train,
-    "random-forest-5": random_forest.train,
-    "hmm-5": hmm.train,
-    "pca-mlp": pca_mlp.train,
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a system is trained.
+
+    Attributes:
+        file: Name of its file beside this one.
+        needs: Modules that it imports beside those that every system needs.
+    """
+
+    file: str
+    needs: tuple[str, ...]
+
+
+# Their files are imported when they are needed: each of them brings its own framework.
+RECIPES: Mapping[str, Recipe] = {
+    "embedding-mlp-7": Recipe("embedding_mlp", ("torch", "keras", "imblearn", "matplotlib")),
+    "random-forest-5": Recipe("random_forest", ("sklearn", "skl2onnx", "skops", "matplotlib")),
+    "hmm-5": Recipe("hmm", ("sklearn", "hmmlearn", "safetensors", "matplotlib")),
+    "pca-mlp": Recipe("pca_mlp", ("sklearn", "skl2onnx", "skops", "matplotlib")),
 }
 
 
@@ -27,18 +44,17 @@ def train(system: str, *, data: Path, out: Path, say: Say) -> list[str]:
         say: Takes progress lines.
 
     Returns:
-        What to print: the accuracy beside what the document reports, and where the files are.
+        What to print: a table of our figures and of those that others report, and the folder.
 
     Raises:
-        ConfigError: The data set cannot be read.
+        ConfigError: The data set cannot be read, or holds too few faces.
         DownloadError: A third-party network cannot be had.
+        EngineError: A network cannot be loaded.
+        MissingDependency: A framework is not installed.
         PackageNotFound: The face detector is not installed.
     """
-    card = RECIPES[system](data, out, say)
-    low, high = card.test.interval
-    lines = [
-        f"{system}: accuracy {card.test.accuracy:.1%} [{low:.1%}, {high:.1%}], macro F1 {card.test.macro_f1:.3f}, of {card.test.n} pictures with a face found"
-    ]
-    lines.append(f"  of all {card.whole_test.n}, a face not found counting as wrong: {card.whole_test.accuracy:.1%}")
-    lines += [f"  {what}: {figure}" for what, figure in card.reported.items()]
-    return [*lines, str(out)]
+    recipe = RECIPES[system]
+    for module in recipe.needs:
+        require(module, install="make frameworks", why=f"training {system}")
+    card: Card = import_module(f"converters.training.{recipe.file}").train(data, out, say)
+    return [*table(card), str(out)]

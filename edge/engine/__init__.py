@@ -11,6 +11,7 @@ from edge.engine.engine import Engine
 from edge.engine.fit import check_fit
 from edge.errors import ConfigError, require
 from edge.package import Package, Precision
+from edge.stage import Stage
 
 EngineName = Literal["auto", "onnxruntime", "tensorrt"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "int8"]
@@ -73,12 +74,16 @@ def open_engines(package: Package, choice: Choice) -> list[Engine]:
     from edge.engine import ort
 
     threads = ort.default_threads()
-    opened: dict[str, Engine] = {}
-    for stage in package.manifest.stages:
-        engine = ort.OrtEngine(package.model_path(stage, choice.precision), cuda=choice.cuda, threads=threads)
-        check_fit(stage, engine, opened, where=f"package '{package.name}'")
-        opened[stage.name] = engine
-    return list(opened.values())
+    opened: dict[str, tuple[Stage, Engine]] = {}
+    try:
+        for stage in package.manifest.stages:
+            engine = ort.OrtEngine(package.model_path(stage, choice.precision), cuda=choice.cuda, threads=threads)
+            earlier, opened = opened, {**opened, stage.name: (stage, engine)}
+            check_fit(stage, engine, earlier, where=f"package '{package.name}'")
+    except BaseException:
+        close_engines(engine for _, engine in opened.values())
+        raise
+    return [engine for _, engine in opened.values()]
 
 
 def close_engines(engines: Iterable[Engine]) -> None:

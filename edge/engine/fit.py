@@ -7,16 +7,16 @@ from collections.abc import Mapping
 
 from edge.engine.engine import Engine
 from edge.errors import PackageError
-from edge.stage import Boxes, EmbeddingInput, Named, Shape, Stage, input_shapes
+from edge.stage import Boxes, EmbeddingInput, Landmarks, Named, PointsInput, Presence, Shape, Stage, input_shapes
 
 
-def check_fit(stage: Stage, engine: Engine, earlier: Mapping[str, Engine], *, where: str) -> None:
+def check_fit(stage: Stage, engine: Engine, earlier: Mapping[str, tuple[Stage, Engine]], *, where: str) -> None:
     """Compare what the manifest says of a stage with its network.
 
     Args:
         stage: The stage.
         engine: Its network, loaded.
-        earlier: The networks of the stages before it, by their names.
+        earlier: The stages before it with their networks, by name.
         where: The package, for the message.
 
     Raises:
@@ -35,21 +35,46 @@ def check_fit(stage: Stage, engine: Engine, earlier: Mapping[str, Engine], *, wh
         for tensor in tensors:
             if tensor not in given:
                 _refuse(where, f"an output '{tensor}'", f"the network gives {sorted(given)}")
-        if isinstance(output, Named) and (n := _row_length(given[output.tensor])) is not None:
-            if output.columns is None and n != len(output.labels):
-                _refuse(where, f"{len(output.labels)} numbers in '{output.tensor}', one for each label", f"the network gives {n}")
-            if output.columns is not None and n < output.columns[1]:
-                _refuse(where, f"at least {output.columns[1]} columns in '{output.tensor}'", f"the network gives {n}")
+        if not isinstance(output, Boxes):
+            _check_row(output, given[output.tensor], where)
     if isinstance(stage.input, EmbeddingInput):
-        _check_embedding(stage.input, taken[stage.input.tensor], earlier[stage.input.stage].output_shapes, where)
+        _check_embedding(stage.input, taken[stage.input.tensor], earlier[stage.input.stage][1].output_shapes, where)
+    if isinstance(stage.input, PointsInput):
+        _check_points(stage.input, *earlier[stage.input.stage], where=where)
+
+
+def _check_row(output: Landmarks | Presence | Named, given: Shape, where: str) -> None:
+    """Each input must get a row of its own, of a length that is known before anything runs: what is cut out of longer ones would bear wrong labels."""
+    n = _row_length(given)
+    if n is None:
+        _refuse(where, f"a row of known length for each input in '{output.tensor}'", f"the network gives {_text(given)}")
+    elif isinstance(output, Landmarks):
+        last = max(*output.left_eye, *output.right_eye, *output.axes)
+        if n % 3 or 3 * last >= n:
+            _refuse(where, f"x, y, z of at least {last + 1} points in '{output.tensor}'", f"the network gives {n} numbers")
+    elif isinstance(output, Presence):
+        if n != 1:
+            _refuse(where, f"one number in '{output.tensor}'", f"the network gives {n}")
+    elif output.columns is None and n != len(output.labels):
+        _refuse(where, f"{len(output.labels)} numbers in '{output.tensor}', one for each label", f"the network gives {n}")
+    elif output.columns is not None and n < output.columns[1]:
+        _refuse(where, f"at least {output.columns[1]} columns in '{output.tensor}'", f"the network gives {n}")
 
 
 def _check_embedding(spec: EmbeddingInput, taken: Shape, given: Mapping[str, Shape], where: str) -> None:
     if spec.source not in given:
         _refuse(where, f"an output '{spec.source}' of stage '{spec.stage}'", f"its network gives {sorted(given)}")
     n = _row_length(given[spec.source])
-    if n is not None and taken[1] not in (None, n):
-        _refuse(where, f"{taken[1]} numbers in '{spec.source}' of stage '{spec.stage}'", f"its network gives {n}")
+    if n is None or taken[1] not in (None, n):
+        gives = f"the network of stage '{spec.stage}' gives {_text(given[spec.source])}"
+        _refuse(where, f"a row for each input in '{spec.source}', of the length of {_text(taken)}", gives)
+
+
+def _check_points(spec: PointsInput, source: Stage, engine: Engine, *, where: str) -> None:
+    (tensor,) = {output.tensor for output in source.outputs if isinstance(output, Landmarks)}
+    n = _row_length(engine.output_shapes[tensor])
+    if n is not None and 3 * max(spec.indices) >= n:
+        _refuse(where, f"landmark {max(spec.indices)} of stage '{source.name}'", f"its network gives {n // 3}, counted from 0")
 
 
 def _fits(wanted: Shape, taken: Shape) -> bool:
@@ -58,13 +83,14 @@ def _fits(wanted: Shape, taken: Shape) -> bool:
 
 
 def _row_length(shape: Shape) -> int | None:
+    """How many numbers each input gets; None where that, or the batch, is not as it must be: open sizes behind the first, or a first that is not open."""
     sizes = [size for size in shape[1:] if size is not None]
-    return math.prod(sizes) if len(sizes) == len(shape) - 1 else None
+    return math.prod(sizes) if shape and shape[0] is None and len(sizes) == len(shape) - 1 else None
 
 
 def _text(shape: Shape) -> str:
-    return f"float32[{', '.join('N' if size is None else str(size) for size in shape)}]"
+    return f"float32[{', '.join(str(size) if size is not None else 'any' if place else 'N' for place, size in enumerate(shape))}]"
 
 
 def _refuse(where: str, expected: str, got: str) -> None:
-    raise PackageError(f"{where}: the manifest expects {expected}, got a network that differs: {got}", hint="correct the manifest, or make the package again")
+    raise PackageError(f"{where}: the manifest expects {expected}, {got}", hint="correct the manifest, or make the package again")

@@ -12,7 +12,7 @@ import onnxruntime
 
 from edge.engine.cpu_rewrites import rewrite_for_cpu
 from edge.engine.engine import Array, check_feeds
-from edge.errors import EngineError, InferenceFailed
+from edge.errors import EngineError, InferenceFailed, PackageError
 
 # ONNX Runtime's own threads beyond these gave nothing on networks of this size; on two cores a second one fights with the video decoder.
 _MAX_THREADS = 4
@@ -32,6 +32,7 @@ class OrtEngine:
         threads: Threads of one inference on the CPU.
 
     Raises:
+        PackageError: It takes or gives something else than float32 tensors.
         EngineError: The file cannot be loaded, or CUDA was asked for and cannot be had.
     """
 
@@ -57,6 +58,9 @@ class OrtEngine:
                 f"the CUDA provider of ONNX Runtime did not start for {path.name}",
                 hint="onnxruntime-gpu needs the CUDA and cuDNN versions in its documentation; --engine onnxruntime on the CPU: pip install onnxruntime",
             )
+        for node in (*self._session.get_inputs(), *self._session.get_outputs()):
+            if node.type != "tensor(float)":
+                raise PackageError(f"{path}: expected float32 tensors, got {node.type} for '{node.name}'", hint="convert the network with float32 in and out")
         self._inputs = {node.name: _shape(node) for node in self._session.get_inputs()}
         self._outputs = {node.name: _shape(node) for node in self._session.get_outputs()}
         processor = "CUDA" if cuda else f"CPU, {threads} thread{'s' if threads > 1 else ''}"

@@ -87,7 +87,7 @@ class PanelLayout:
     def label_bar(self, index: int) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of the track of the label with this index."""
         top = self._row_top(3.2 + index)
-        widest_px = max(text_width_px(label, self.cap_px) for label in self.labels)
+        widest_px = max((text_width_px(label, self.cap_px) for label in self.labels), default=0)
         room_px = (self.size_wh_px[0] - self.left_px) // 2  # a longer label is cut
         left = self.left_px + self.margin_px + min(widest_px + self._gap_px, room_px)
         return left, top, self.size_wh_px[0] - self.margin_px - self.value_px, top + self._bar_px
@@ -119,7 +119,7 @@ def panel_layout(width_px: int, height_px: int, labels: tuple[str, ...] = EMOTIO
     Args:
         width_px: Of the picture.
         height_px: Of the picture; a lower one than 240 px stands on a canvas of that height.
-        labels: What the upper bars stand for, at least one.
+        labels: What the upper bars stand for.
     """
     height = max(height_px, _MIN_HEIGHT_PX)
     height += height % 2

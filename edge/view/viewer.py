@@ -14,7 +14,7 @@ from edge.frame import Frame, Pixels
 from edge.output.rate import RecentRate
 from edge.package import Package
 from edge.result import EMOTIONS, FrameResult
-from edge.stage import ActionUnits, Emotions, Scores, of_frame
+from edge.stage import ActionUnits, Named, of_frame, role_of
 from edge.view.draw import Hud, draw
 from edge.view.video import Sink, Window, WindowClosed, open_annotation
 
@@ -174,15 +174,13 @@ def open_viewer(*, display: Literal["none", "window"], annotate: str | None, pac
 
 
 def hud_of(package: Package) -> Hud:
-    """Return what the panel says for a package: its action units, and emotions or else labels of its own, a face's before the whole picture's."""
+    """Return what the panel says for a package, of a face, or of the picture where it looks at no faces: action units, and emotions or else its own labels."""
     stages, whole = package.manifest.stages, of_frame(package.manifest.stages)
-    in_order = sorted(stages, key=lambda stage: stage.name in whole)
-    outputs = [output for stage in in_order for output in stage.outputs]
-    units = [output for output in outputs if isinstance(output, ActionUnits)]
-    scores = [output.labels for output in outputs if isinstance(output, Scores)]
-    own = scores and not any(isinstance(output, Emotions) for output in outputs)
+    of_faces = [stage for stage in stages if stage.name not in whole]
+    outputs = {role_of(output): output for stage in of_faces or stages for output in stage.outputs if isinstance(output, Named)}
+    units = outputs.get("action_units")
     return Hud(
-        au_quantity=units[0].quantity if units else None,
+        au_quantity=units.quantity if isinstance(units, ActionUnits) else None,
         low_confidence=frozenset(package.manifest.low_confidence),
-        labels=scores[0] if own else EMOTIONS,
+        labels=EMOTIONS if "emotions" in outputs else outputs["scores"].labels if "scores" in outputs else (),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -35,6 +36,14 @@ def test_a_missing_and_an_invented_file_are_named(tmp_path: Path) -> None:
         "ARCHITECTURE.md does not draw edge/real.py",
         "ARCHITECTURE.md draws edge/gone.py, which does not exist",
     ]
+
+
+@pytest.mark.parametrize("card", sorted(ROOT.glob("converters/trained/*/card.json")), ids=lambda path: path.parent.name)
+def test_accuracies_in_the_readme_are_those_of_the_cards(card: Path) -> None:
+    test = json.loads(card.read_text())["test"]
+    low, high = test["interval"]
+    figures = f"| {test['accuracy']:.1%} [{low:.1%}, {high:.1%}] of {test['n']:,} | {test['macro_f1']:.3f} |"
+    assert f"| `{card.parent.name}` ({len(test['confusion'])} emotions) {figures}" in (ROOT / "README.md").read_text()
 
 
 def test_changelog_begins_with_the_version_of_the_project() -> None:

@@ -17,10 +17,10 @@ from converters.original import Array, Original
 from converters.parity import check_parity
 from converters.systems.classical_systems import SYSTEMS, TRAINED, WEIGHTS
 from converters.systems.system import System
-from converters.training.chosen_faces import ChosenFaces, choose_faces
-from converters.training.classical_card import crop_and_labels, most_likely
+from converters.training.card import read_card
+from converters.training.chosen_faces import choose_faces, crop_and_labels, most_likely
 from converters.training.fer2013 import PRIVATE_TEST, Fer2013, Split, read_fer2013
-from converters.training.report import measure, read_card
+from converters.training.measure import measure
 from edge.package import file_sha256, load_package
 from edge.stage import Stage
 from tests.converters.gray_faces import gray_faces, interface
@@ -125,9 +125,8 @@ def some_faces(models: Path) -> Fer2013:
 def test_the_card_s_accuracy_comes_out_again(system: System, some_faces: Fer2013, models: Path) -> None:
     stage, original, _ = built(system.id)
     spec, labels = crop_and_labels(stage)
-    faces = choose_faces(some_faces, labels, spec, load_package(models / "blazeface"), say=print)[PRIVATE_TEST]
-    assert isinstance(faces, ChosenFaces)
-    found = measure(faces.truth, most_likely(original, faces, stage), labels)
+    faces = choose_faces(some_faces, labels, spec, load_package(models / "blazeface"), say=print)
+    found = measure(faces[PRIVATE_TEST].truth, most_likely(original, faces, stage)[PRIVATE_TEST], labels)
     card = read_card(TRAINED / system.id)
     # A sample of the same pictures: its own interval holds the card's figure in 19 of 20 cases, and did when this was written.
     assert found.interval[0] < card.test.accuracy < found.interval[1], f"{found.accuracy:.3f} of {found.n}, the card says {card.test.accuracy:.3f}"

@@ -66,6 +66,7 @@ def test_it_is_exported_compared_and_run(name: str, here: Path) -> None:
     assert system_state(KNOWN[name])[0] == "works", system_state(KNOWN[name])
     package = load_package(name, allow_untrained=True)
     assert package.manifest.trained == (name in TRAINED)
+    assert (f"{name}: accuracy " in done.stderr) == (name in TRAINED)
     if name not in TRAINED:
         refused = subprocess.run(
             [sys.executable, "-m", "edge.cli", "--model", str(here / name), "--source", "sample", "--frames", "1"],

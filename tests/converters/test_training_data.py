@@ -85,6 +85,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"usage": np.zeros(6, np.uint8)}, r"holds no picture of the split PublicTest"),
         ({"fer2013_label": np.array([0, 3, 6, 2, 1, 7])}, r"expected classes 0 to 6, or -1 for unknown, got 0 to 7"),
         ({"fer2013_label": np.array([0, 3, 6, 2, 1, -2])}, r"expected classes 0 to 6, or -1 for unknown, got -2 to 6"),
+        ({"usage": np.array([0, 0, 1, 2, 2, 3], np.uint8)}, r"expected a usage of 0, 1 or 2 \(Training, PublicTest, PrivateTest\), got 0 to 3"),
         ({"fer2013_label": np.array([{}] * 6)}, r"cannot be read as FER2013: Object arrays cannot be loaded"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import cv2
@@ -10,21 +11,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from converters.training.fer2013 import Fer2013, Split
-from converters.training.report import (
-    CARD,
-    Card,
-    confusion_matrix,
-    data_of,
-    draw_confusion,
-    hashes_of,
-    measure,
-    measure_whole,
-    read_card,
-    versions_of,
-    wilson_interval,
-    write_card,
-)
+from converters.training.card import CARD, Card, Reported, Variant, read_card, table, write_card
+from converters.training.chosen_faces import ChosenFaces
+from converters.training.fer2013 import PRIVATE_TEST, PUBLIC_TEST, TRAINING, Fer2013, Split, check_enough
+from converters.training.measure import confusion_matrix, measure, measure_whole, wilson_interval
+from converters.training.report import PICTURE, Account, draw_confusion, variant, write_report
+from edge.errors import ConfigError
+from edge.package import file_sha256
 
 LABELS = ("angry", "happy", "neutral")
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
@@ -101,35 +94,89 @@ def test_a_picture_shows_the_matrix(tmp_path: Path) -> None:
     assert dark[0] > 1.2 * dark[1]  # full cells are dark blue
 
 
-def card() -> Card:
-    result = measure(TRUTH, PREDICTED, LABELS)
-    return Card(
+def faces(truth: list[int], *, n_missed: int = 0) -> ChosenFaces:
+    return ChosenFaces(np.zeros((len(truth), 2, 2), np.uint8), np.array(truth, np.int64), len(truth) + n_missed)
+
+
+FACES = {TRAINING: faces([0, 0, 0, 1, 1, 1, 2]), PUBLIC_TEST: faces([0, 1]), PRIVATE_TEST: faces(TRUTH.tolist(), n_missed=2)}
+PREDICTIONS = {PUBLIC_TEST: np.array([0, 2]), PRIVATE_TEST: PREDICTED}
+
+
+def data() -> Fer2013:
+    splits = {
+        name: Split(name, np.zeros((each.n_pictures, 48, 48), np.uint8), np.zeros(each.n_pictures, np.int64), f"of {name}") for name, each in FACES.items()
+    }
+    return Fer2013("x.csv", "f" * 64, splits, 0)
+
+
+def report(folder: Path) -> Card:
+    (folder / "weights").write_bytes(b"abc")
+    account = Account(
         name="toy-3",
-        recipe=("one step",),
         seed=5,
-        data={"file": "x.csv"},
-        n_training=7,
-        n_validation=2,
-        labels=LABELS,
-        validation=result,
-        test=result,
-        whole_test=measure_whole(result, 12),
-        reported={"the document": 0.54},
-        remarks=(),
-        versions={},
-        files={},
+        recipe=("one step",),
+        reported=(Reported(source="the document", accuracy=0.54, macro_f1=0.5), Reported(source="a contest", accuracy=0.71)),
+        remarks=("a remark",),
+        libraries=("numpy",),
+        variants=(variant("another", FACES, {PUBLIC_TEST: np.array([0, 1]), PRIVATE_TEST: TRUTH}, LABELS),),
+    )
+    return write_report(account, data(), FACES, PREDICTIONS, LABELS, weights=folder / "weights")
+
+
+def test_a_report_measures_both_tests_and_counts_missed_faces(tmp_path: Path) -> None:
+    card = report(tmp_path)
+    assert (card.n_training, card.n_validation) == (7, 2)
+    assert (card.test, card.validation.accuracy) == (measure(TRUTH, PREDICTED, LABELS), 0.5)
+    assert (card.whole_test.n, card.whole_test.n_without_face, card.whole_test.accuracy) == (12, 2, 0.5)
+    assert card.variants == (Variant(recipe="another", validation_accuracy=1, test_accuracy=1, test_macro_f1=1),)
+    assert card.remarks == (
+        "a remark",
+        "PublicTest of the competition has 3,589 pictures, of which x.csv holds 2",
+        "PrivateTest of the competition has 3,589 pictures, of which x.csv holds 12",
+        "faces trained on: angry 3, happy 3, neutral 1",
+        "always answering angry would be right for 40.0 % of the test",
     )
 
 
+def test_a_card_names_its_data_versions_and_files(tmp_path: Path) -> None:
+    card = report(tmp_path)
+    assert card.data == {"file": "x.csv", "sha256": "f" * 64, TRAINING: "of Training", PUBLIC_TEST: "of PublicTest", PRIVATE_TEST: "of PrivateTest"}
+    assert card.versions == {"python": platform.python_version(), "numpy": np.__version__}
+    assert card.files == {
+        "weights": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        PICTURE: file_sha256(tmp_path / PICTURE),
+    }
+
+
 def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:
-    write_card(card(), tmp_path)
-    assert read_card(tmp_path) == card()
+    card = report(tmp_path)
+    assert read_card(tmp_path) == card
+    write_card(read_card(tmp_path), tmp_path)
+    assert read_card(tmp_path) == card
     assert msgspec.json.decode((tmp_path / CARD).read_bytes())["test"]["confusion"] == [[2, 1, 1], [1, 2, 0], [0, 1, 2]]
 
 
-def test_a_card_names_its_data_versions_and_files(tmp_path: Path) -> None:
-    split = Split("Training", np.zeros((1, 48, 48), np.uint8), np.zeros(1, np.int64), "s" * 64)
-    assert data_of(Fer2013("x.csv", "f" * 64, {"Training": split}, 0)) == {"file": "x.csv", "sha256": "f" * 64, "Training": "s" * 64}
-    assert versions_of("numpy") == {"python": versions_of()["python"], "numpy": np.__version__}
-    (tmp_path / "w").write_bytes(b"abc")
-    assert hashes_of(tmp_path, ["w"]) == {"w": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+def test_a_table_has_our_figures_above_the_reported_ones(tmp_path: Path) -> None:
+    assert table(report(tmp_path)) == [
+        "toy-3                                pictures  accuracy   95 % interval  macro F1",
+        "PrivateTest, faces found                   10    60.0 %  31.3 to 83.2 %     0.603",
+        "PrivateTest, no face found is wrong        12    50.0 %  25.4 to 74.6 %         -",
+        "PublicTest, faces found                     2    50.0 %   9.5 to 90.5 %     0.333",
+        "the document                                -    54.0 %               -     0.500",
+        "a contest                                   -    71.0 %               -         -",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({TRAINING: faces([0, 0, 0, 1, 1])}, r"x.csv: expected at least 1 faces of 'neutral' in Training, found 0\n  train on the whole of FER2013"),
+        ({TRAINING: faces([0, 1, 2])}, "expected at least 5 faces of angry, happy, neutral in Training, found 3"),
+        ({PUBLIC_TEST: faces([])}, "expected at least 1 faces of angry, happy, neutral in PublicTest, found 0"),
+        ({PRIVATE_TEST: faces([])}, "expected at least 1 faces of angry, happy, neutral in PrivateTest, found 0"),
+    ],
+)
+def test_too_few_faces_are_named(changed: dict[str, ChosenFaces], message: str) -> None:
+    check_enough(data(), FACES, LABELS, of_each=1, in_all=5)
+    with pytest.raises(ConfigError, match=message):
+        check_enough(data(), {**FACES, **changed}, LABELS, of_each=1, in_all=5)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge.errors import InferenceFailed
 from edge.estimate import NumberRow, with_neutral
-from edge.result import EMOTIONS, top_label
+from edge.result import top_label
 from edge.stage import ActionUnits, Emotions, Named, Scores
 
 OTHERS = ("happy", "surprised", "angry", "disgusted", "sad", "afraid")
@@ -33,10 +34,22 @@ def test_neutral_is_the_top_emotion_exactly_where_no_other_is_above_the_limit(be
         assert top_label(with_neutral(scores(most), below)) == ("neutral" if most < below else "sad")
 
 
-def test_neutral_stands_where_the_contract_has_it() -> None:
-    assert list(with_neutral({"sad": 0.1, "happy": 0.2}, 0.5)) == ["neutral", "happy", "sad"]
-    assert Emotions(tensor="x", activation="none", labels=("afraid", "happy"), neutral_below=0.5).names == ("neutral", "happy", "afraid")
-    assert tuple(with_neutral(scores(0.3), 0.5)) == EMOTIONS
+@pytest.mark.parametrize(("neutral_below", "names"), [(0.5, ["neutral", "happy", "sad"]), (None, ["happy", "sad"])])
+def test_emotions_stand_in_the_contract_s_order(neutral_below: float | None, names: list[str]) -> None:
+    output = Emotions(tensor="x", activation="none", labels=("sad", "happy"), neutral_below=neutral_below)
+    (estimate,) = rows_of([output], np.array([[0.1, 0.2]], np.float32))
+    emotions = estimate["emotions"]
+    assert isinstance(emotions, dict)
+    assert list(emotions) == list(output.names) == names
+    assert (emotions["sad"], emotions["happy"]) == pytest.approx((0.1, 0.2))
+
+
+def test_logits_are_no_scores() -> None:
+    output = Scores(tensor="x", activation="none", labels=("a", "b"))
+    message = r"expected scores from 0 to 1 in 'x', got -3.7 to 2\n  the network's last layer gives logits: its package must name the activation"
+    with pytest.raises(InferenceFailed, match=message):
+        rows_of([output], np.array([[0.5, 0.5], [2, -3.7]], np.float32))
+    assert rows_of([output], np.array([[1.0005, -0.0005]], np.float32))[0]["scores"] == {"a": 1.0, "b": 0.0}  # rounding
 
 
 def rows_of(outputs: list[Named], rows: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> list[dict[str, object]]:

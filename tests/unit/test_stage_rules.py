@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from edge.errors import PackageError
-from edge.package import check_manifest, load_package
+from edge.package import Quality, check_manifest, load_package
 from edge.stage import (
     ActionUnit,
     ActionUnits,
@@ -61,7 +61,7 @@ AFTER_CROP = EmbeddingInput(tensor="x", stage="one", source="features")
     [
         ([stage(CROP, SCORES), stage(CROP, EMOTIONS)], "two stages are called 'one'"),
         ([stage(CROP, BOXES)], "task 'face-affect' with an output of role 'boxes' in stage 'one'"),
-        ([stage(FRAME, LANDMARKS), stage(CROP, SCORES, name="two")], "stage 'one' takes the whole picture, which has no landmarks"),
+        ([stage(FRAME, LANDMARKS), stage(CROP, SCORES, name="two")], "stage 'one' has landmarks, which are read in crops of a face alone"),
         ([stage(FRAME, Presence(tensor="p", activation="none", min_score=0.5)), stage(CROP, name="two")], "which has no presence"),
         ([stage(replace(FRAME, resize="tiles"), SCORES), stage(CROP, EMOTIONS, name="two")], "'one' takes tiles, which are for detection alone"),
         ([stage(CROP)], "stage 'one' has no outputs, and no later stage reads it"),
@@ -72,7 +72,16 @@ AFTER_CROP = EmbeddingInput(tensor="x", stage="one", source="features")
         ([stage(CLIP, SCORES), replace(sound(rate_hz=16000), name="two", outputs=(EMOTIONS,))], "sound at different rates: 8000 Hz, 16000 Hz"),
         ([stage(PointsInput(tensor="x", stage="mesh", indices=(0,)), SCORES)], "takes landmarks of 'mesh', which is no earlier stage with landmarks"),
         ([stage(CROP, SCORES), stage(PointsInput(tensor="x", stage="one", indices=(0,)), EMOTIONS, name="two")], "no earlier stage with landmarks"),
-        ([stage(CROP, LANDMARKS), stage(PointsInput(tensor="x", stage="one", indices=()), SCORES, name="two")], "'two' takes no landmarks"),
+        (
+            [stage(CROP, LANDMARKS), stage(PointsInput(tensor="x", stage="one", indices=()), SCORES, name="two")],
+            r"'two' takes landmarks by their indices, from 0; got \[\]",
+        ),
+        ([stage(CROP, LANDMARKS), stage(PointsInput(tensor="x", stage="one", indices=(0, -1)), SCORES, name="two")], r"from 0; got \[0, -1\]"),
+        ([stage(CLIP, LANDMARKS, SCORES)], "stage 'one' has landmarks, which are read in crops of a face alone"),
+        ([stage(CROP, replace(LANDMARKS, left_eye=(0, -1)), SCORES)], r"landmarks have indices from 0; got \(0, -1\)"),
+        ([stage(CROP, Presence(tensor="p", activation="sigmoid", min_score=7.0), SCORES)], "min_score lies between 0 and 1; got 7.0"),
+        ([stage(CROP, replace(EMOTIONS, activation="softmax", neutral_below=0.5))], "those of a softmax add up to 1"),
+        ([stage(replace(CLIP, duration_s=61.0), SCORES)], "no longer than 60; got duration_s 61.0"),
         ([stage(AFTER_CROP, SCORES)], "stage 'one' takes 'features' of 'one', which is no earlier stage"),
         ([stage(AFTER_CROP, SCORES, name="two"), stage(CROP)], "stage 'two' takes 'features' of 'one', which is no earlier stage"),
         ([stage(replace(CROP, size_wh_px=(0, 8)), SCORES)], r"an input of \(0, 8\) pixels"),
@@ -81,10 +90,10 @@ AFTER_CROP = EmbeddingInput(tensor="x", stage="one", source="features")
         ([stage(replace(CROP, scale=0.0), SCORES)], "scale must be finite and not 0; got 0.0"),
         ([stage(replace(CROP, offset=float("nan")), SCORES)], "offset must be finite; got nan"),
         ([stage(replace(CLIP, n_frames=1), SCORES)], "a clip has at least 2 frames; got n_frames 1"),
-        ([stage(replace(CLIP, duration_s=0.0), SCORES)], "a clip lasts longer than 0 s; got duration_s 0.0"),
+        ([stage(replace(CLIP, duration_s=0.0), SCORES)], "a clip lasts longer than 0 s and no longer than 60; got duration_s 0.0"),
         ([sound(tensor="clip")], "clip and sound go to the same tensor 'clip'"),
-        ([sound(rate_hz=0)], "sound needs rate_hz and duration_s over 0; got 0 Hz, 0.8 s"),
-        ([sound(duration_s=float("inf"))], "sound needs rate_hz and duration_s over 0"),
+        ([sound(rate_hz=0)], "sound needs a rate_hz over 0 and a duration_s over 0, up to 60; got 0 Hz, 0.8 s"),
+        ([sound(duration_s=float("inf"))], "sound needs a rate_hz over 0 and a duration_s over 0, up to 60; got 8000 Hz, inf s"),
         ([sound(overlap=256)], "overlap is less than a segment; got segment 256, overlap 256"),
         ([sound(segment=1, overlap=0)], "a segment has at least 2 samples"),
         ([sound(duration_s=0.01)], "0.01 s of sound at 8000 Hz are less than one segment of 256 samples"),
@@ -106,6 +115,23 @@ AFTER_CROP = EmbeddingInput(tensor="x", stage="one", source="features")
 def test_contradictions_are_named(stages: list[Stage], message: str) -> None:
     with pytest.raises(PackageError, match=message):
         check(*stages)
+
+
+def test_limits_that_nothing_can_meet_are_named() -> None:
+    """A limit that is never looked at would be taken for one that is kept."""
+    for limits in (Quality(max_yaw_deg=30), Quality(max_pitch_deg=20)):
+        check(stage(CROP, LANDMARKS, SCORES), quality=limits)
+        with pytest.raises(PackageError, match="quality limits the pose, which no stage tells: it takes landmarks"):
+            check(stage(CROP, SCORES), quality=limits)
+    check(stage(CROP, SCORES), quality=Quality(min_sharpness=0.1, min_eye_distance_px=20))
+    with pytest.raises(PackageError, match="quality limits the sharpness of a crop, and no stage takes one"):
+        check(stage(FRAME, SCORES), detector="", quality=Quality(min_sharpness=0.1))
+
+
+def test_a_package_may_doubt_its_own_labels() -> None:
+    check(stage(CROP, SCORES), low_confidence=("a", "AU6"))
+    with pytest.raises(PackageError, match="'c' is neither an action unit or an emotion of the contract nor a label of the package's own"):
+        check(stage(CROP, SCORES), low_confidence=("c",))
 
 
 def test_a_detector_must_be_named_for_faces_alone() -> None:
