@@ -20,7 +20,7 @@ _EXAMPLES = """examples:
   python -m converters pull clips                            all test clips and pictures
   python -m converters export random-forest-5                a system whose weights we trained
   python -m converters export resnet18-22 --untrained        a system with random weights, to measure latency
-  python -m converters export resnet18-22 --untrained --blocks 33 --neutral-rule
+  python -m converters export resnet-22-blocks33 --untrained the same with 33 residual blocks; resnet-22-blocks33-e2: and with rule E2
   python -m converters export all --untrained                every system
   python -m converters export my.pth --system resnet18-22 -o my-package        your own weights for a system
   python -m converters export my.h5 --description my.toml -o my-package        your own network
@@ -69,8 +69,6 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--system", metavar="SYSTEM", help="the checkpoint holds weights of this system")
     export.add_argument("--description", type=Path, metavar="FILE.toml", help="what the checkpoint's network is fed and what it says")
     export.add_argument("--trusted", action="store_true", help="the file is a program (TorchScript, SavedModel) and may run here")
-    export.add_argument("--blocks", type=int, metavar="N", help="residual blocks of resnet18-22 (default: 8)")
-    export.add_argument("--neutral-rule", action="store_true", help="rule E2: no neutral output; neutral is where all others are low")
     export.add_argument("--seed", type=int, default=0, metavar="N", help="of untrained weights (default: 0)")
     train = commands.add_parser("train", help="train a system again", epilog=_EXAMPLES, formatter_class=raw)
     train.add_argument("system", choices=tuple(RECIPES), metavar="SYSTEM", help=", ".join(RECIPES))
@@ -104,15 +102,16 @@ def _export(options: argparse.Namespace) -> int:
     from converters.evidence import run_on_sample
     from converters.export import export_system
     from converters.listing import accuracy_line
-    from converters.systems.known import KNOWN, variant
+    from converters.systems.known import KNOWN, named
     from edge.package import load_package, models_dir
 
     of_checkpoints = {"--system": options.system, "--description": options.description, "--trusted": options.trusted}
-    if options.what not in (*KNOWN, "all"):
+    known = [*KNOWN.values()] if options.what == "all" else [system] if (system := named(options.what)) is not None else []
+    if not known:
         from converters.checkpoint import export_checkpoint
 
-        if options.untrained or options.blocks is not None or options.neutral_rule:
-            raise ConfigError(f"--untrained, --blocks and --neutral-rule are for systems; {options.what} is none", hint="python -m converters list shows them")
+        if options.untrained:
+            raise ConfigError(f"--untrained is for systems; {options.what} is none", hint="python -m converters list shows them")
         folder = export_checkpoint(
             Path(options.what), system=options.system, description=options.description, trusted=options.trusted, folder=options.output, say=_say
         )
@@ -121,9 +120,9 @@ def _export(options: argparse.Namespace) -> int:
         return 0
     if given := [flag for flag, value in of_checkpoints.items() if value]:
         raise ConfigError(f"{', '.join(given)}: for a checkpoint; '{options.what}' is a system", hint="name the file: python -m converters export my.pth ...")
-    if options.what == "all" and (options.output or options.blocks is not None or options.neutral_rule):
-        raise ConfigError("--output, --blocks and --neutral-rule are for one system, not for all")
-    for system in KNOWN.values() if options.what == "all" else [variant(options.what, blocks=options.blocks, neutral_rule=options.neutral_rule)]:
+    if options.what == "all" and options.output:
+        raise ConfigError("--output is for one system, not for all")
+    for system in known:
         if not system.trained and not options.untrained:
             raise ConfigError(
                 f"nobody has trained weights of '{system.id}' that may be given away",

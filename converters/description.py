@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,48 +10,51 @@ from typing import Any
 import msgspec
 
 from converters.errors import ConversionError
-from edge.package import Manifest, Quality
-from edge.stage import ClipInput, CropInput, FrameInput, Output, Stage, Strict
+from edge.errors import PackageError
+from edge.package import Manifest, Quality, check_manifest
+from edge.stage import BoxRegion, ClipAudioInput, ClipInput, CropInput, FrameInput, Named, Stage, Strict, role_of
 
 _STAGE = "network"
+_DETECTOR = "blazeface"  # the only one
 _GUIDE = "converters/GUIDE.md shows whole examples"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MAX_SIDE_PX = 2048  # the comparison holds 48 crops at once
+# A limit over this would let a wrong network pass.
+_MAX_LIMIT = 0.1
+# What a manifest may leave out: there, left out means the neutral value; here it could as well have been forgotten.
+_NEUTRAL = {
+    "offset": "offset = 0.0 where nothing is added to the scaled pixels",
+    "equalize": "equalize = false where the histogram is left as it is",
+    "expand": "expand = 1.0 where the crop is as large as the face's box",
+    "stretch": "stretch = true resizes the square around the face to the crop, false lets the crop's long side reach further",
+    "level_eyes": "level_eyes = true turns the crop so that the eyes are level, false does not",
+}
 
 
 class Description(Strict, frozen=True):
     """A network and its preprocessing.
 
     Attributes:
-        name: Of the package.
+        name: Of the package: letters, digits, `.`, `_`, `-`.
         licence: Of the weights.
-        input: How the network is fed.
+        input: How the network is fed. What a manifest may leave out must be said: offset, equalize, and the region's expand and level_eyes.
         outputs: How its answers are read.
         description: One line.
         architecture: For a PyTorch `state_dict`: which network it belongs to, such as `resnet18`.
-        detector: Package that finds the faces; not used where the input is the whole picture.
         low_confidence: Labels that the network cannot vouch for.
         quality: Limits past which a face's numbers are withheld.
-        max_relative_error: Limit of the parity run.
+        max_relative_error: Limit of the parity run, at most 0.1.
     """
 
     name: str
     licence: str
-    input: CropInput | FrameInput | ClipInput
-    outputs: tuple[Output, ...]
+    input: CropInput | FrameInput | ClipInput | ClipAudioInput
+    outputs: tuple[Named, ...]
     description: str = ""
     architecture: str = ""
-    detector: str = "blazeface"
     low_confidence: tuple[str, ...] = ()
     quality: Quality = Quality()
     max_relative_error: float = 1e-3
-
-
-def read_architecture(path: Path) -> str:
-    """Return the architecture that a description names, before the rest of it is looked at; empty where it names none.
-
-    Raises:
-        ConversionError: The file cannot be read.
-    """
-    return str(_table(path).get("architecture", ""))
 
 
 def read_description(path: Path, *, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Description:
@@ -62,22 +66,31 @@ def read_description(path: Path, *, inputs: tuple[str, ...], outputs: tuple[str,
         outputs: Names of its outputs.
 
     Raises:
-        ConversionError: The file cannot be read, or does not say what it must; the message names the first such place.
+        ConversionError: The file cannot be read, does not say what it must, or contradicts itself; the message names the first such place.
     """
     table = _table(path)
-    if isinstance(table.get("input"), dict) and len(inputs) == 1:
-        table["input"].setdefault("tensor", inputs[0])
-    for output in table.get("outputs", []):
+    given = table.get("input")
+    if isinstance(given, dict) and len(inputs) == 1:
+        given.setdefault("tensor", inputs[0])
+    listed = table.get("outputs")
+    for output in listed if isinstance(listed, list) else []:
         if isinstance(output, dict) and len(outputs) == 1:
             output.setdefault("tensor", outputs[0])
     try:
-        return msgspec.convert(table, Description)
+        described = msgspec.convert(table, Description)
     except msgspec.ValidationError as error:
-        raise ConversionError(f"{path} does not describe a network: {error}", hint=_GUIDE) from error
+        raise ConversionError(f"{path} does not describe a network: {str(error).replace('$.', '')}", hint=_GUIDE) from error
+    _check(described, table["input"], path)
+    return described
 
 
-def manifest_from(description: Description) -> Manifest:
-    """Return the manifest of a described network's package, without the hashes of its files."""
+def manifest_from(description: Description, *, cpu_only: str = "") -> Manifest:
+    """Return the manifest of a described network's package, without the hashes of its files.
+
+    Args:
+        description: What its owner says of it.
+        cpu_only: Why no GPU engine can hold it; empty where one can.
+    """
     return Manifest(
         schema="edge.package/1",
         name=description.name,
@@ -87,10 +100,56 @@ def manifest_from(description: Description) -> Manifest:
         licence=description.licence,
         stages=(Stage(name=_STAGE, model=f"{_STAGE}.onnx", input=description.input, outputs=description.outputs),),
         files={},
-        detector="" if isinstance(description.input, FrameInput) else description.detector,
+        detector="" if isinstance(description.input, FrameInput) else _DETECTOR,
         low_confidence=description.low_confidence,
         quality=description.quality,
+        cpu_only=cpu_only,
     )
+
+
+def check_name(name: str, *, where: str) -> None:
+    """Check that a package's name can be a folder's.
+
+    Raises:
+        ConversionError: It cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConversionError(f"{where}: expected a name of letters, digits, '.', '_' and '-' for the package, got '{name}'", hint="such as my-resnet18")
+
+
+def _check(described: Description, table: Mapping[str, Any], path: Path) -> None:
+    check_name(described.name, where=str(path))
+    spec = described.input
+    needed = [("input", table, "offset"), ("input", table, "equalize")]
+    if not isinstance(spec, FrameInput):
+        width, height = spec.size_wh_px
+        of_box = ("expand", "level_eyes") + (("stretch",) if width != height else ())
+        needed += [("input.region", table["region"], key) for key in (of_box if isinstance(spec.region, BoxRegion) else ("level_eyes",))]
+    for place, given, key in needed:
+        if key not in given:
+            raise ConversionError(f"{path} does not say `{key}` of `{place}`", hint=f"what the network was trained with, only you know: {_NEUTRAL[key]}")
+    if max(spec.size_wh_px) > _MAX_SIDE_PX:
+        raise ConversionError(f"{path}: size_wh_px: expected at most {_MAX_SIDE_PX} pixels, got {list(spec.size_wh_px)}", hint="width first, then height")
+    if not 0 < described.max_relative_error <= _MAX_LIMIT:
+        raise ConversionError(f"{path}: max_relative_error: expected more than 0 and at most {_MAX_LIMIT}, got {described.max_relative_error:g}", hint=_GUIDE)
+    manifest = manifest_from(described)
+    try:
+        check_manifest(msgspec.structs.replace(manifest, files={stage.model: "" for stage in manifest.stages}), where=str(path))
+    except PackageError as error:
+        raise ConversionError(str(error.args[0]), hint=_GUIDE) from error
+    _check_columns(described, path)
+
+
+def _check_columns(described: Description, path: Path) -> None:
+    taken: dict[tuple[str, int], str] = {}
+    for output in described.outputs:
+        role = role_of(output)
+        for column in range(*(output.columns or (0, len(output.labels)))):
+            if other := taken.get((output.tensor, column)):
+                raise ConversionError(
+                    f"{path}: {other} and {role} both read column {column} of '{output.tensor}'", hint="columns = [first, one past the last], counted from 0"
+                )
+            taken[output.tensor, column] = role
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import onnx
 
 from converters import known_files
 from converters.errors import ConversionError
-from converters.make_package import Comparison, make_package
+from converters.make_package import Comparison, make_package, require_replaceable
 from converters.original import Original
 from converters.pull import package_state, pull_clips, pull_package
 from converters.real_inputs import Inputs, picture_inputs
@@ -35,11 +35,13 @@ def export_system(system: System, *, folder: Path, seed: int, say: Say) -> Path:
         `folder`.
 
     Raises:
+        ConfigError: Something else lies where the package would go.
         MissingDependency: Its framework is not installed.
         DownloadError: The sample clip, the detector or a third-party network cannot be had.
         ConversionError: A network cannot be converted.
         ParityFailure: A network does not compute what its original does.
     """
+    require_replaceable(folder, system.id)
     for module in {_MODULES[system.framework], *(["torch"] if "Keras" in system.framework else [])}:
         require(module, install="make frameworks", why=f"the system '{system.id}'")
     clip, detector = _sample(system.detector, say)
@@ -63,10 +65,12 @@ def export_networks(manifest: Manifest, originals: Mapping[str, Original], *, li
         `folder`.
 
     Raises:
+        ConfigError: Something else lies where the package would go.
         DownloadError: The sample clip or the detector cannot be had.
         ConversionError: A network cannot be converted, or is not what its stage says.
         ParityFailure: A network does not compute what its original does.
     """
+    require_replaceable(folder, manifest.name)
     clip, detector = _sample(manifest.detector, say)
     return _export(manifest, originals, limit, picture_inputs(manifest.stages, clip, detector), folder=folder, say=say)
 

@@ -16,6 +16,7 @@ from converters.original import Original
 from converters.parity import ParityReport, check_parity
 from converters.real_inputs import Inputs, stage_inputs
 from converters.registry import Say
+from edge.errors import ConfigError
 from edge.package import MANIFEST, Manifest, check_manifest, file_sha256
 from edge.stage import ActionUnits, Boxes, Emotions, Scores, Stage, input_shapes
 
@@ -83,6 +84,34 @@ def make_package(
         shutil.rmtree(temporary)
     say(f"made package '{manifest.name}' in {folder}. Licence: {manifest.licence}")
     return folder
+
+
+def require_replaceable(folder: Path, name: str) -> None:
+    """Check that nothing but an earlier package of the same name is lost when a package is written to a folder.
+
+    Args:
+        folder: Where it goes.
+        name: The package's.
+
+    Raises:
+        ConfigError: It is a file, holds files that are no part of a package, or holds another package.
+    """
+    hint = "name another folder with -o, or move away what is there"
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: expected a folder for the package '{name}'", hint=hint)
+    held = {path.name for path in folder.iterdir()}
+    if not held:
+        return
+    try:
+        manifest = msgspec.toml.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
+        raise ConfigError(f"{folder} is there and holds no package: it is not replaced", hint=hint) from error
+    if strangers := sorted(held - {MANIFEST, *manifest.files}):
+        raise ConfigError(f"{folder} holds {strangers[0]}, which is no part of the package in it: it is not replaced", hint=hint)
+    if manifest.name != name:
+        raise ConfigError(f"{folder} holds the package '{manifest.name}': it is not replaced by '{name}'", hint=hint)
 
 
 def check_network(stage: Stage, model: onnx.ModelProto) -> None:

@@ -109,13 +109,13 @@ def _compare(name: str, original: Array, converted: Array, where: str) -> Output
         raise ParityFailure(f"{where}: output '{name}' has shape {list(converted.shape)}, the original's {list(original.shape)}")
     expected, got = (values.astype(np.float64).reshape(len(original), -1) for values in (original, converted))
     if not np.isfinite(expected).all() or not np.isfinite(got).all():
-        raise ParityFailure(f"{where}: output '{name}' holds values that are no finite numbers")
+        raise ParityFailure(f"{where}: output '{name}' holds values that are no finite numbers", hint="look at its weights, and at the scale of its input")
     difference = np.abs(expected - got)
     deviation = float(np.sqrt(expected.var(axis=0).mean()))
     if not deviation > 1e-6 * max(1.0, float(np.abs(expected).mean())):
         raise ParityFailure(
             f"{where}: output '{name}' does not vary over the inputs (deviation {deviation:.3g}), so agreement shows nothing",
-            hint="take inputs that differ more",
+            hint="take inputs that differ more; where they do, the network says the same of all: look at its weights and its scale",
         )
     return OutputParity(
         name=name,

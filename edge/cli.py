@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - closed by whoever started us (`2>&-`): the log must not go among the records
     try:
         flags = vars(_parser().parse_args(argv))
-        quiet, config_path, print_config = flags.pop("quiet"), flags.pop("config"), flags.pop("print_config")
+        quiet, config_path, print_config = flags.pop("quiet"), flags.pop("config", None), flags.pop("print_config")
         config = load_config(config_path, flags)
         if print_config:
             sys.stdout.write(toml_of(config))
@@ -103,12 +103,18 @@ class _Run:
         from edge.output.summary import Summary
         from edge.output.terminal import StatusLine
         from edge.pipeline import Pipeline
+        from edge.stage import frame_labels
         from edge.view.viewer import open_viewer
 
         config = self._config
         self._pipeline = pipeline = stack.enter_context(Pipeline(config))
         analyzer, source = pipeline.analyzer, pipeline.source
-        self._summary = Summary(engine=analyzer.choice.engine, precision=analyzer.choice.precision, model=analyzer.package.name)
+        self._summary = Summary(
+            engine=analyzer.choice.engine,
+            precision=analyzer.choice.precision,
+            model=analyzer.package.name,
+            reads_pictures=bool(frame_labels(analyzer.package.manifest.stages)),
+        )
         self._say(f"source   {source.name}: {source.description}")
         self._say(f"engine   {analyzer.engine_description}: {analyzer.choice.why}")
         looks_at = f"faces by {analyzer.detector_package.name}" if analyzer.detector_package is not None else "whole pictures"
@@ -215,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    parser.register("action", None, _Once)
     source = parser.add_argument_group("source")
     which = source.add_mutually_exclusive_group()
     which.add_argument("--camera", dest="source", type=lambda text: f"camera:{text}", metavar="N|/dev/videoN|csi", help="a V4L2 or CSI camera")
@@ -253,10 +260,21 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("--slo-ms", metavar="MS", help=argparse.SUPPRESS)
 
     run = parser.add_argument_group("run")
-    run.add_argument("--config", type=Path, default=None, metavar="FILE.toml", help="the same settings from a file; flags win")
+    run.add_argument("--config", type=Path, metavar="FILE.toml", help="the same settings from a file; flags win")
     run.add_argument("--print-config", action="store_true", default=False, help="print the settings as TOML and end")
     run.add_argument("--quiet", action="store_true", default=False, help="errors only")
     return parser
+
+
+class _Once(argparse.Action):
+    """What a flag with a value does: of two values, one would be ignored silently."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:  # noqa: ARG002
+        if self.dest == "source" and hasattr(namespace, "source"):
+            raise ConfigError("not yet: several sources in one run", hint=f"start edge-run once for each; {option_string} is given twice")
+        if hasattr(namespace, self.dest):
+            raise ConfigError(f"{option_string} is given twice: {getattr(namespace, self.dest)} and {values}", hint="leave one of them out")
+        setattr(namespace, self.dest, values)
 
 
 def _size(text: str) -> tuple[int, int]:

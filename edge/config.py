@@ -106,6 +106,8 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> Config:
     for name in NOT_YET:
         if name in settings:
             raise ConfigError(f"not yet: --{name}", hint="edge-run --help lists what there is")
+    if isinstance(settings.get("source"), (list, tuple)):
+        raise ConfigError("not yet: several sources in one run", hint="one run for each")
     for name, values in _NOT_YET_VALUES.items():
         value = settings.get(name)
         if isinstance(value, str) and value.split(":")[0] in values:
@@ -125,6 +127,22 @@ def toml_of(config: Config) -> str:
         if value is not None:
             lines.append(f"{name} = {msgspec.json.encode(value).decode()}")
     return "\n".join(lines) + "\n"
+
+
+def check_faces_wanted(config: Config, package: str) -> None:
+    """Check that nothing is asked of the faces where a package looks at none.
+
+    Args:
+        config: The settings.
+        package: Name of a package that looks at whole pictures only.
+
+    Raises:
+        ConfigError: A setting of faces has another value than its default.
+    """
+    given = [name for name in ("min_face", "max_faces", "primary") if getattr(config, name) != getattr(Config(), name)]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in given)
+        raise ConfigError(f"{flags}: the package '{package}' looks at whole pictures, and at no faces", hint="leave it out, or choose another --model")
 
 
 def _check(config: Config, where: str) -> None:

@@ -34,7 +34,7 @@ def cut(rgb: Pixels, frame_from_crop: Affine, spec: CropInput | ClipInput) -> Pi
     # what they compute here.
     (xx, xy, x0), (yx, yy, y0) = frame_from_crop.tolist()
     placed = ((xx, xy, (xx + xy - 1) / 2 + x0), (yx, yy, (yx + yy - 1) / 2 + y0))
-    scale = math.hypot(xx, yx)
+    scale = min(math.hypot(xx, yx), math.hypot(xy, yy))
     factor = int(scale) if scale >= _SHRINK_FROM else 1
     if factor > 1 or spec.color == "gray":
         rgb, placed = _prepared(rgb, placed, spec, factor)

@@ -56,22 +56,24 @@ def frame_from_crop(face: Face, region: BoxRegion | EyesRegion, size_wh_px: tupl
         size_wh_px: Width and height of the crop.
 
     Returns:
-        float64[2, 3]: rotation and one scale (never a stretch), so that angles in the crop are angles in the frame. Coordinates are continuous: the first
-        pixel reaches from 0 to 1.
+        float64[2, 3]: rotation and one scale, so that angles in the crop are angles in the frame, unless the rule stretches. Coordinates are continuous: the
+        first pixel reaches from 0 to 1.
     """
     width, height = size_wh_px
     (left_x, left_y), (right_x, right_y) = face.eyes_px.tolist()
     angle = math.atan2(right_y - left_y, right_x - left_x) if region.level_eyes else 0.0
     if isinstance(region, BoxRegion):
         center_x, center_y = face.center_px
-        scale = face.side_px * region.expand / min(width, height)
+        side_px = face.side_px * region.expand
+        scale_x, scale_y = (side_px / width, side_px / height) if region.stretch else (side_px / min(width, height),) * 2
         anchor_x, anchor_y = width / 2, height / 2
     else:
         center_x, center_y = (left_x + right_x) / 2, (left_y + right_y) / 2
-        scale = face.eye_distance_px / (region.eye_distance * width)
+        scale_x = scale_y = face.eye_distance_px / (region.eye_distance * width)
         anchor_x, anchor_y = width / 2, height * region.eye_line
-    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-    return np.array([[cos, -sin, center_x - cos * anchor_x + sin * anchor_y], [sin, cos, center_y - sin * anchor_x - cos * anchor_y]])
+    xx, yx = scale_x * math.cos(angle), scale_x * math.sin(angle)
+    xy, yy = -scale_y * math.sin(angle), scale_y * math.cos(angle)
+    return np.array([[xx, xy, center_x - xx * anchor_x - xy * anchor_y], [yx, yy, center_y - yx * anchor_x - yy * anchor_y]])
 
 
 def overlap(first: Face, second: Face) -> float:

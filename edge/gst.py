@@ -120,8 +120,8 @@ def quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def parse_pipeline(text: str, *, where: str) -> Any:
-    """Build a pipeline from its text.
+def parse_pipeline(text: str, *, where: str, hint: str = "try it with gst-launch-1.0") -> Any:
+    """Build a pipeline from its text; `hint` is for a text that is no pipeline.
 
     Raises:
         MissingDependency: It names an element that is not installed.
@@ -136,7 +136,7 @@ def parse_pipeline(text: str, *, where: str) -> Any:
         if error.matches(gst.ParseError.quark(), gst.ParseError.NO_SUCH_ELEMENT):
             name = re.search(r'"([^"]+)"', error.message)
             raise missing_element(name.group(1) if name else error.message, why=where) from error
-        raise ConfigError(f"{where}: GStreamer cannot build the pipeline: {error.message}\n  {text}", hint="try it with gst-launch-1.0") from error
+        raise ConfigError(f"{where}: GStreamer cannot build the pipeline: {error.message}\n  {text}", hint=hint) from error
 
 
 def missing_decoder(message: Any) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ from edge.analyzer import Analyzer
 from edge.capture import open_source
 from edge.capture.source import Source, SourceSettings
 from edge.clock import StageTimes
-from edge.config import Config, load_config
+from edge.config import Config, check_faces_wanted, load_config
 from edge.errors import CaptureError, ConfigError, InferenceFailed, SourceNotFound
 from edge.frame import Frame
 from edge.package import models_dir
@@ -51,6 +51,8 @@ class Pipeline:
         self._stop = threading.Event()
         self.analyzer = Analyzer(self.config)
         try:
+            if self.analyzer.detector_package is None:
+                check_faces_wanted(self.config, self.analyzer.package.name)
             self.source: Source = opened if opened is not None else open_source(source_settings(self.config, sound_rate_hz=self.analyzer.sound_rate_hz))
         except BaseException:
             self.analyzer.close()

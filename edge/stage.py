@@ -22,10 +22,17 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class BoxRegion(Strict, frozen=True, tag_field="from", tag="box"):
-    """A square around the face's box: its long side times `expand`, turned so that the eyes are level where `level_eyes`."""
+    """The face's box.
+
+    Attributes:
+        expand: The crop's short side over the long side of the box; the longer side of the crop reaches further.
+        level_eyes: Turn the crop so that the eyes are level.
+        stretch: Instead of reaching further, the square of that side is resized to the crop, each of its sides in a scale of its own.
+    """
 
     expand: float = 1.0
     level_eyes: bool = True
+    stretch: bool = False
 
 
 class EyesRegion(Strict, frozen=True, tag_field="from", tag="eyes"):
@@ -72,11 +79,16 @@ class FrameInput(Strict, frozen=True, tag_field="kind", tag="frame"):
 
 
 class ClipInput(Strict, frozen=True, tag_field="kind", tag="clip"):
-    """The last crops of each face, equally spaced in media time, oldest first. Where two frames lie further apart than two spaces the clip starts anew.
+    """The last crops of each face, equally spaced in media time, oldest first.
+
+    Where two frames lie further apart than two spaces, and a millisecond more for times that are rounded, the clip starts anew. Where that happens twice
+    before there is a clip, frames come too slowly: where there is none, the reason is `fps<N`, with N = 1 / two spaces, until all came in time for twice
+    `duration_s`. A face that is missed for no longer than two spaces keeps its clip.
 
     Attributes:
         n_frames: How many crops, at least 2.
-        duration_s: Media time from the first to the last of them. A face is `warming_up` until it has been followed for that long.
+        duration_s: Media time from the first to the last of them. A face is `warming_up` until it has been followed for that long, or for half a frame period
+            less: its first crop is then as near to the beginning of the clip as any would be.
         frames_as: `depth` gives float32[N, C, n_frames, H, W], for 3-D convolutions; `channels` gives float32[N, n_frames * C, H, W].
     """
 
@@ -124,7 +136,11 @@ class Spectrogram(Strict, frozen=True):
 
 
 class ClipAudioInput(ClipInput, frozen=True, kw_only=True, tag_field="kind", tag="clip+audio"):
-    """A clip and the sound that goes with it: two tensors."""
+    """A clip and the sound that goes with it: two tensors.
+
+    A face is `warming_up` until there is enough of both. The reason is `no sound` where no sound has come to within a tenth of a second of the frame, and
+    `sound late` where it comes, but later than that after its frames, as it may from live sources.
+    """
 
     audio: Spectrogram
 
@@ -215,8 +231,8 @@ class Emotions(Strict, frozen=True, tag_field="role", tag="emotions"):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What stands in a record: the labels, and `neutral` where a rule gives it, then in the contract's order."""
-        return self.labels if self.neutral_below is None else tuple(name for name in EMOTIONS if name == "neutral" or name in self.labels)
+        """What stands in a record, in the contract's order: the labels, and `neutral` where a rule gives it."""
+        return tuple(name for name in EMOTIONS if name in self.labels or (name == "neutral" and self.neutral_below is not None))
 
 
 class Scores(Strict, frozen=True, tag_field="role", tag="scores"):

@@ -9,11 +9,13 @@ from edge.result import ACTION_UNITS, EMOTIONS
 from edge.stage import (
     ActionUnits,
     Boxes,
+    BoxRegion,
     ClipAudioInput,
     ClipInput,
     CropInput,
     EmbeddingInput,
     Emotions,
+    EyesRegion,
     FrameInput,
     Landmarks,
     Named,
@@ -115,6 +117,8 @@ def _picture_problems(name: str, spec: PictureInput) -> Iterator[str]:
             yield f"stage '{name}': {what} has {len(values)} numbers for {n_channels} channels of {spec.color}"
         if not all(math.isfinite(each) for each in values) or (what == "scale" and not all(values)):
             yield f"stage '{name}': {what} must be finite{' and not 0' if what == 'scale' else ''}; got {value}"
+    if not isinstance(spec, FrameInput):
+        yield from (f"stage '{name}': {problem}" for problem in _region_problems(spec.region))
     if isinstance(spec, ClipInput):
         if spec.n_frames < 2:
             yield f"stage '{name}': a clip has at least 2 frames; got n_frames {spec.n_frames}"
@@ -122,6 +126,14 @@ def _picture_problems(name: str, spec: PictureInput) -> Iterator[str]:
             yield f"stage '{name}': a clip lasts longer than 0 s and no longer than {_MAX_S:g}; got duration_s {spec.duration_s}"
     if isinstance(spec, ClipAudioInput):
         yield from (f"stage '{name}': {problem}" for problem in _sound_problems(spec.audio, picture=spec.tensor))
+
+
+def _region_problems(region: BoxRegion | EyesRegion) -> Iterator[str]:
+    if isinstance(region, BoxRegion):
+        if not 0 < region.expand < math.inf:
+            yield f"expand is over 0; got {region.expand:g}"
+    elif not 0 < region.eye_distance < math.inf or not math.isfinite(region.eye_line):
+        yield f"eye_distance is over 0 and eye_line finite; got {region.eye_distance:g} and {region.eye_line:g}"
 
 
 def _sound_problems(spec: Spectrogram, *, picture: str) -> Iterator[str]:

@@ -111,6 +111,8 @@ def activation(graph: LayerGraph, call: Call) -> Value:
 def relu(graph: LayerGraph, call: Call) -> Value:
     """ReLU with its threshold, slope below it and upper limit."""
     layer, name = call.layer, call.value.name
+    if layer.max_value is not None and not layer.threshold and not layer.negative_slope:  # one node, which runtimes join with the convolution before it
+        return replace(call.value, name=graph.add("Clip", [name, graph.scalar(0.0), graph.scalar(layer.max_value)]))
     if layer.threshold:
         limit = graph.scalar(layer.threshold)
         positive = graph.add("Where", [graph.add("Greater", [name, limit]), name, graph.scalar(0.0)])

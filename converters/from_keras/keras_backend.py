@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge.errors import ConfigError
-
-os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ["KERAS_BACKEND"] = "torch"  # whatever the user's own work runs on
 
 import keras
 
-if keras.backend.backend() != "torch":
-    raise ConfigError(f"expected Keras to run on PyTorch, it runs on {keras.backend.backend()}", hint="unset KERAS_BACKEND, or set it to torch")
+# The user's keras.json must not decide what a network computes.
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+keras.config.set_image_data_format("channels_last")
 
-__all__ = ["FRAMEWORK", "array", "keras", "run"]
+__all__ = ["FRAMEWORK", "array", "keras", "one_thread", "run"]
 
 FRAMEWORK = f"Keras {keras.__version__} on PyTorch {torch.__version__}"
 
@@ -54,3 +55,14 @@ def run(model: Any, inputs: Sequence[NDArray[np.float32]], *, training: bool = F
             results = model(batch if len(batch) > 1 else batch[0], training=training)
         batches.append([array(result) for result in keras.tree.flatten(results)])
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread, where the order of sums must not depend on the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

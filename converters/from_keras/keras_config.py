@@ -83,9 +83,12 @@ def _safe_layer(layer: object, *, major: int, where: str) -> dict[str, Any]:
         safe = safe_config(layer, major=major, where=f"{path}/")
     else:
         _refuse_foreign(layer, path)
+        if not isinstance(settings, Mapping):
+            raise ConversionError(f"layer '{path}' ({layer['class_name']}): expected its settings, got {str(settings)[:80]}")
         if layer["class_name"] not in _LAYERS:
             raise ConversionError(f"layer '{path}' ({layer['class_name']}): no conversion for this layer", hint=f"converted are {', '.join(sorted(_LAYERS))}")
-        safe = {"module": "keras.layers", "class_name": layer["class_name"], "config": _safe_settings(layer, major, path), "registered_name": None}
+        plain = _safe_settings(settings, layer["class_name"], major, f"layer '{path}' ({layer['class_name']})")
+        safe = {"module": "keras.layers", "class_name": layer["class_name"], "config": plain, "registered_name": None}
     if "inbound_nodes" in layer:
         safe["inbound_nodes"] = _plain(layer["inbound_nodes"], f"layer '{path}'", tensors=True)
     return {**safe, "name": name}
@@ -93,7 +96,7 @@ def _safe_layer(layer: object, *, major: int, where: str) -> dict[str, Any]:
 
 def _renumbered(value: Any, models: set[str]) -> Any:
     """Until Keras 3 the first use of a model inside another had number 1; Keras 3 expects 0, but for the ends of functional models."""
-    if isinstance(value, list) and len(value) > 2 and isinstance(value[0], str) and value[0] in models:
+    if isinstance(value, list) and len(value) > 2 and isinstance(value[0], str) and value[0] in models and isinstance(value[1], int):
         return [value[0], value[1] - 1, *value[2:]]
     return [_renumbered(inner, models) for inner in value] if isinstance(value, list) else value
 
@@ -105,7 +108,7 @@ def _stored_shape(layer: Mapping[str, Any]) -> Any:
 
 def _refuse_foreign(thing: Mapping[str, Any], path: str) -> None:
     class_name, module, registered = thing["class_name"], thing.get("module"), thing.get("registered_name")
-    if class_name == "Lambda" or class_name == "TFOpLambda":
+    if class_name in ("Lambda", "TFOpLambda"):
         raise ConversionError(
             f"layer '{path}' ({class_name}): it holds Python code, which is not executed",
             hint="rebuild the model with Keras' own layers in its place, or export it as a SavedModel and convert that with --trusted",
@@ -117,10 +120,9 @@ def _refuse_foreign(thing: Mapping[str, Any], path: str) -> None:
         )
 
 
-def _safe_settings(layer: Mapping[str, Any], major: int, path: str) -> dict[str, Any]:
-    what = f"layer '{path}' ({layer['class_name']})"
+def _safe_settings(settings: Mapping[str, Any], class_name: str, major: int, what: str) -> dict[str, Any]:
     safe: dict[str, Any] = {}
-    for key, value in layer["config"].items():
+    for key, value in settings.items():
         if key.endswith(_TRAINING) or (key in _OUTDATED and value in _OUTDATED[key]):
             continue
         if key == "activation":
@@ -128,11 +130,11 @@ def _safe_settings(layer: Mapping[str, Any], major: int, path: str) -> dict[str,
         elif key == "dtype":
             _require_float32(value, what)
         elif key == "batch_input_shape":
-            if layer["class_name"] == "InputLayer":
+            if class_name == "InputLayer":
                 safe["batch_shape"] = _plain(value, what)
-        elif key == "alpha" and layer["class_name"] == "LeakyReLU":
+        elif key == "alpha" and class_name == "LeakyReLU":
             safe["negative_slope"] = _plain(value, what)
-        elif key == "axis" and layer["class_name"] == "BatchNormalization" and isinstance(value, list) and len(value) == 1:
+        elif key == "axis" and class_name == "BatchNormalization" and isinstance(value, list) and len(value) == 1:
             safe[key] = value[0]
         else:
             safe[key] = _plain(value, what)
@@ -140,11 +142,12 @@ def _safe_settings(layer: Mapping[str, Any], major: int, path: str) -> dict[str,
 
 
 def _activation(value: object, major: int, what: str) -> Any:
-    if isinstance(value, Mapping) and value.get("class_name") in _ACTIVATION_LAYERS:
+    if isinstance(value, Mapping) and str(value.get("class_name")) in _ACTIVATION_LAYERS:
         return _safe_layer(value, major=major, where=f"{what}, activation ")
     if value == "hard_sigmoid" and major < 3:
         raise ConversionError(
-            f"{what}: hard_sigmoid was clip(x / 5 + 1/2, 0, 1) before Keras 3 and is clip(x / 6 + 1/2, 0, 1) since", hint="retrain with Keras 3"
+            f"{what}: hard_sigmoid was clip(x / 5 + 1/2, 0, 1) before Keras 3 and is clip(x / 6 + 1/2, 0, 1) since",
+            hint="train it again with Keras 3, or export it as a SavedModel with the Keras that made it and convert that with --trusted",
         )
     if value is not None and (not isinstance(value, str) or value not in _ACTIVATIONS):
         raise ConversionError(f"{what}: no conversion for the activation {str(value)[:80]}", hint=f"converted are {', '.join(sorted(_ACTIVATIONS))}")
@@ -152,7 +155,8 @@ def _activation(value: object, major: int, what: str) -> Any:
 
 
 def _require_float32(value: object, what: str) -> None:
-    name = value.get("config", {}).get("name") if isinstance(value, Mapping) else value
+    policy = value.get("config") if isinstance(value, Mapping) else {"name": value}
+    name = policy.get("name") if isinstance(policy, Mapping) else policy
     if name not in (None, "float32"):
         raise ConversionError(f"{what}: it computes in {name}, expected float32", hint="rebuild the model without a mixed-precision policy")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -13,14 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from converters.errors import ConversionError
-from converters.from_keras.keras_backend import array, keras
+from converters.from_keras.keras_backend import array, keras, run
 from converters.from_keras.keras_config import safe_config
+from converters.from_keras.onnx_from_keras import LAYERS
+from converters.from_keras.shape_layers import identity
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
+_LAYER_GROUPS = ("layers/", "_layer_checkpoint_dependencies/")  # where Keras 3, and Keras 2 in the same layout, keep them; the optimizer is beside
+_ANOTHER = "the file is of another architecture"
+_WHOLE = "save the whole model: model.save('model.keras')"
+# What zip, HDF5 and JSON readers raise.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, KeyError, RecursionError, UnicodeDecodeError, json.JSONDecodeError)
+_STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")  # of one size, so that only their names tell them apart
 _KERAS_RAISES = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
@@ -40,7 +51,7 @@ def load_keras(path: Path) -> Any:
         if config is None:
             raise ConversionError(
                 f"{path} holds weights without an architecture",
-                hint="name the system whose weights they are, or save the whole model: model.save('model.keras')",
+                hint=f"name the system whose weights they are, or {_WHOLE}",
             )
         model = _built(safe_config(config, major=major), path)
         _load_weights(model, weights, path)
@@ -51,7 +62,7 @@ def load_weights_into(model: Any, path: Path) -> None:
     """Load the weights of a model of known architecture.
 
     Args:
-        model: A built `keras.Model`; its weights are replaced.
+        model: A built `keras.Model`; its weights are replaced. After an error they are of no use.
         path: A `.keras` or HDF5 file with that architecture's weights, alone or with a whole model around them.
 
     Raises:
@@ -65,9 +76,10 @@ def load_weights_into(model: Any, path: Path) -> None:
         _load_weights(source, weights, path)
     for number, (mine, theirs) in enumerate(zip_longest(model.weights, source.weights)):
         if mine is None or theirs is None or mine.name != theirs.name or mine.shape != theirs.shape:
-            raise ConversionError(f"weight {number}: expected {_named(mine)}, got {_named(theirs)}, in {path}", hint="the file is of another architecture")
+            raise ConversionError(f"weight {number}: expected {_named(mine)}, got {_named(theirs)}, in {path}", hint=_ANOTHER)
     for mine, theirs in zip(model.weights, source.weights, strict=True):
         mine.assign(array(theirs))
+    _require_same_function(model, source, path)
 
 
 @contextmanager
@@ -91,8 +103,12 @@ def _opened(path: Path) -> Iterator[tuple[object, int, Path]]:
                 f"expected a .keras file (zip) or HDF5, got a file that begins with {start[:8]!r}: {path}",
                 hint="pickles are never loaded; save the model again with model.save('model.keras')",
             )
-    except (zipfile.BadZipFile, OSError, KeyError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConversionError(f"the file is damaged or cut short ({error}): {path}", hint="copy it again from where it was made") from error
+    except _DAMAGE as error:
+        raise _damaged(error, path) from error
+
+
+def _damaged(error: BaseException, path: Path) -> ConversionError:
+    return ConversionError(f"the file is damaged or cut short ({error}): {path}", hint="copy it again from where it was made")
 
 
 def _unzipped(path: Path, folder: Path) -> tuple[object, int, Path]:
@@ -104,17 +120,18 @@ def _unzipped(path: Path, folder: Path) -> tuple[object, int, Path]:
             raise ConversionError(f"{' and '.join(missing)} missing in {path}", hint="save the model again with model.save('model.keras')")
         metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
         config = json.loads(archive.read("config.json"))
-        return config, _major(metadata.get("keras_version", "3")), Path(archive.extract("model.weights.h5", folder))
+        return config, _major(metadata.get("keras_version") if isinstance(metadata, dict) else None, 3), Path(archive.extract("model.weights.h5", folder))
 
 
 def _hdf5_config(path: Path) -> tuple[object, int]:
     with h5py.File(path, "r") as file:
-        config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "1")
-        return None if config is None else json.loads(config), _major(version.decode() if isinstance(version, bytes) else str(version))
+        config, version = file.attrs.get("model_config"), file.attrs.get("keras_version")
+        return None if config is None else json.loads(_text(config)), _major(None if version is None else _text(version), 1)
 
 
-def _major(version: str) -> int:
-    return int(re.match(r"\d+", version).group()) if re.match(r"\d+", version) else 1  # type: ignore[union-attr]
+def _major(version: object, unsaid: int) -> int:
+    number = re.match(r"\d+", str(version))
+    return int(number.group()) if number else unsaid
 
 
 def _built(config: dict[str, Any], path: Path) -> Any:
@@ -144,40 +161,119 @@ def _probe(config: dict[str, Any], where: str, path: Path) -> None:
 
 def _load_weights(model: Any, weights: Path, path: Path) -> None:
     with h5py.File(weights, "r") as file:
-        file.visititems_links(lambda name, link: _require_hard(name, link, path))
-        file.visititems(lambda name, item: _require_numbers(name, item, path))
-        legacy = file.get("model_weights", file) if "layer_names" not in file.attrs else file
-        is_legacy = "layer_names" in legacy.attrs
+        names = _require_plain(file, path)
+        legacy = file if _names(file, "layer_names") else file.get("model_weights", file)
+        is_legacy = bool(_names(legacy, "layer_names"))
         if is_legacy:
             _require_same_layers(model, legacy, path)
-    with tempfile.TemporaryDirectory() as folder:
+    mine = [(number, weight) for number, weight in enumerate(model.weights) if weight.dtype == "float32"]
+    for _, weight in mine:
+        weight.assign(np.full(weight.shape, np.nan, np.float32))  # so that what Keras skips is found below
+    reason = ""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it skips something
         named = Path(folder) / ("model.h5" if is_legacy else "model.weights.h5")  # Keras tells the two layouts by the name alone
         named.symlink_to(weights.resolve())
         try:
             model.load_weights(str(named))
         except _KERAS_RAISES as error:
-            raise ConversionError(f"the weights do not fit the architecture: {_reason(error)}: {path}", hint="the file is of another architecture") from error
+            reason = _reason(error)
+    for number, weight in mine:
+        if not np.isfinite(array(weight)).all():
+            why = reason or "the file holds nothing for it, or values that are no finite numbers"
+            raise ConversionError(f"weight {number}, {_named(weight)}, cannot be filled: {why}: {path}", hint=_ANOTHER)
+    if reason:
+        raise ConversionError(f"the weights do not fit the architecture: {reason}: {path}", hint=_ANOTHER)
+    if not is_legacy and len(names) != len(mine):
+        raise ConversionError(f"the file holds {len(names)} arrays of weights, the architecture takes {len(mine)}: {path}", hint=_ANOTHER)
 
 
-def _require_hard(name: str, link: object, path: Path) -> None:
-    if not isinstance(link, h5py.HardLink):
-        raise ConversionError(f"'{name}' points out of its place ({type(link).__name__}), which weights have no need of: {path}")
+def _require_plain(file: h5py.File, path: Path) -> list[str]:
+    """Return the names of the arrays of layers' weights; raise where there is anything but numbers that the file itself holds."""
+    links: dict[str, object] = {}
+    items: dict[str, Any] = {}
+    try:
+        file.visititems_links(links.__setitem__)  # collected first: h5py loses what a visitor raises
+        for name, link in links.items():
+            if not isinstance(link, h5py.HardLink):
+                raise ConversionError(f"'{name}' points out of its place ({type(link).__name__}), which weights have no need of: {path}")
+        file.visititems(items.__setitem__)
+    except (RuntimeError, SystemError) as error:  # so h5py ends on addresses that lead nowhere
+        raise _damaged(error, path) from error
+    arrays = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
+    for name, item in arrays.items():
+        if item.dtype.kind not in "fiu" or item.external or item.is_virtual:
+            raise ConversionError(f"'{name}' holds {item.dtype}, or what another file holds, where weights are numbers: {path}")
+    return [name for name, item in arrays.items() if item.dtype.kind == "f" and name.startswith(_LAYER_GROUPS)]
 
 
-def _require_numbers(name: str, item: Any, path: Path) -> None:
-    if isinstance(item, h5py.Dataset) and (item.dtype.kind not in "fiu" or item.external or item.is_virtual):
-        raise ConversionError(f"'{name}' holds {item.dtype}, or what another file holds, where weights are numbers: {path}")
-
-
-def _require_same_layers(model: Any, group: Any, path: Path) -> None:
-    saved = [_text(name) for name in group.attrs["layer_names"] if len(group[_text(name)].attrs.get("weight_names", ()))]
-    mine = [layer.name for layer in model.layers if layer.weights]
-    for number, (expected, got) in enumerate(zip_longest(mine, saved, fillvalue="nothing")):
-        if _stem(expected) != _stem(got):
+def _require_same_function(model: Any, source: Any, path: Path) -> None:
+    """Layers without weights, such as activations and scales, make another network of the same weights: a picture of noise shows them."""
+    expected, got = ([tuple(tensor.shape[1:]) for tensor in network.inputs] for network in (model, source))
+    if len(expected) != len(got) or any(not _takes(theirs, mine) for mine, theirs in zip(expected, got, strict=True)):
+        raise ConversionError(f"expected inputs {expected}, got {got}, in {path}", hint=_ANOTHER)
+    noise = np.random.default_rng(0)
+    inputs = [noise.uniform(-1, 1, (2, *shape)).astype(np.float32) for shape in expected]
+    for number, (mine, theirs) in enumerate(zip_longest(run(model, inputs), run(source, inputs))):
+        if mine is None or theirs is None or mine.shape != theirs.shape or not np.allclose(mine, theirs, rtol=1e-3, atol=1e-5):
             raise ConversionError(
-                f"layer {number} with weights: expected '{expected}', got '{got}', in {path}",
-                hint="the file is of another architecture, or renames layers",
+                f"the weights fit, but output {number} is another one than the file's own model gives: {path}", hint=_difference(model, source)
             )
+
+
+def _takes(open_shape: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    return len(open_shape) == len(shape) and all(allowed in (None, size) for allowed, size in zip(open_shape, shape, strict=True))
+
+
+def _difference(model: Any, source: Any) -> str:
+    for mine, theirs in zip_longest(_layers(model), _layers(source), fillvalue="nothing"):
+        if mine != theirs:
+            return f"the first layer that differs: expected {mine}, got {theirs}"
+    return "its layers are of the same kinds, with other settings or connections"
+
+
+def _layers(model: Any) -> Iterator[str]:
+    """What kind of layers a model has, in its order, without those that do nothing here."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _layers(layer)
+        elif not isinstance(layer, keras.layers.InputLayer) and LAYERS.get(type(layer)) is not identity:
+            activation = getattr(getattr(layer, "activation", None), "__name__", "")
+            yield f"{type(layer).__name__} {activation}".strip()
+
+
+def _require_same_layers(model: Any, group: h5py.Group, path: Path) -> None:
+    saved = [name for name in _names(group, "layer_names") if _names(group[name], "weight_names")]
+    mine = [layer for layer in model.layers if layer.weights]
+    for number, (layer, name) in enumerate(zip_longest(mine, saved)):
+        if layer is None or name is None or _stem(layer.name) != _stem(name):
+            expected = _quoted(None if layer is None else layer.name)
+            raise ConversionError(f"layer {number} with weights: expected {expected}, got {_quoted(name)}, in {path}", hint=f"{_ANOTHER}, or renames layers")
+        _require_same_weights(layer, group[name], path)
+
+
+def _require_same_weights(layer: Any, group: h5py.Group, path: Path) -> None:
+    """Look at sizes, and at names where sizes do not tell: this layout has the weights of frozen layers behind the others."""
+    saved = _names(group, "weight_names")
+    mine = layer.trainable_weights + layer.non_trainable_weights
+    for number, (weight, name) in enumerate(zip_longest(mine, saved)):
+        got = name and f"'{name}' {list(group[name].shape)}"
+        kind = name and name.split("/")[-1].split(":")[0]
+        if weight is None or name is None or tuple(weight.shape) != group[name].shape or (kind in _STATISTICS and kind != weight.name):
+            raise ConversionError(
+                f"layer '{layer.name}', weight {number}: expected {_named(weight)}, got {got or 'nothing'}, in {path}",
+                hint=f"{_ANOTHER}, or other layers were frozen when it was saved: {_WHOLE}",
+            )
+
+
+def _quoted(name: str | None) -> str:
+    return "nothing" if name is None else f"'{name}'"
+
+
+def _names(group: h5py.Group, key: str) -> list[str]:
+    """Keras cuts a list that HDF5 cannot hold in one attribute into numbered ones."""
+    parts = [key] if key in group.attrs else [f"{key}{number}" for number in range(len(group.attrs)) if f"{key}{number}" in group.attrs]
+    return [_text(name) for part in parts for name in np.atleast_1d(group.attrs[part])]
 
 
 def _stem(name: str) -> str:
@@ -194,5 +290,6 @@ def _named(weight: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Keras puts the reason last, behind the whole configuration, where it says that an exception was encountered."""
-    return " ".join(str(error).split("Exception encountered:")[-1].split())[:300]
+    """Keras puts the reason behind the whole configuration, or between the layer and all layers that it could not fill, and whole tensors behind it."""
+    text = str(error).split("Exception encountered:")[-1].split("Example error message for object ")[-1]
+    return " ".join(re.split(r"List of objects that could not|Target variable:", text)[0].split())[:300]

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
 from converters.original import Array
 from edge.errors import MissingDependency
 
-TENSORFLOW = "tensorflow-cpu==2.21.0"
+TENSORFLOW = f"{'tensorflow-cpu' if platform.machine() == 'x86_64' else 'tensorflow'}==2.21.0"  # on ARM there is one build alone
 _CHILD = Path(__file__).with_name("tensorflow_child.py")
 _TIMEOUT_S = 600
 
@@ -99,9 +100,12 @@ class SavedModelOriginal:
     def _run_child(self, task: str, *files: Path) -> dict[str, Any]:
         command = [str(self._python), str(_CHILD), task, str(self._folder), *map(str, files)]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S, env=environment)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S, env=environment)
+        except subprocess.TimeoutExpired as error:
+            raise ConversionError(f"TensorFlow did not {task} {self._folder} within {_TIMEOUT_S} s", hint="convert it on a faster machine") from error
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode} and said nothing"])[-1]
             raise ConversionError(f"TensorFlow cannot {task} {self._folder}: {said[:300]}")
         answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return answer
@@ -116,7 +120,7 @@ def tensorflow_python() -> Path:
     if importlib.util.find_spec("tensorflow") is not None:
         return Path(sys.executable)
     folder = tensorflow_folder()
-    if not (folder / "bin" / "python").exists():
+    if not any(folder.glob("lib/python3*/site-packages/tensorflow/__init__.py")):  # a download that broke off leaves an interpreter alone
         raise MissingDependency(
             f"a SavedModel needs TensorFlow (about 1.6 GB), which is neither installed nor found in {folder}",
             hint=f"{sys.executable} -m venv {folder} && {folder}/bin/pip install {TENSORFLOW}",

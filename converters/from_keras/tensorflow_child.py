@@ -45,11 +45,21 @@ def main(task: str, folder: str, *files: str) -> dict[str, object]:
 def save_for_one(folder: str, single: str) -> None:
     """Save a SavedModel again with a batch of 1, so that no shape is left to compute at run time."""
     program = tf.saved_model.load(folder)
+    if SIGNATURE not in program.signatures:
+        sys.exit(f"expected the signature '{SIGNATURE}', got {sorted(program.signatures) or 'none'}: export it with model.export(...)")
     signature = program.signatures[SIGNATURE]
-    specs = {name: tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name) for name, spec in signature.structured_input_signature[1].items()}
+    specs = {}
+    for name, spec in signature.structured_input_signature[1].items():
+        if spec.dtype != tf.float32 or spec.shape.rank is None or None in spec.shape[1:]:
+            sys.exit(f"input '{name}' is {spec.dtype.name}{spec.shape}: expected float32 with every size but the batch fixed")
+        specs[name] = tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name)
     fixed = tf.function(lambda **inputs: signature(**inputs)).get_concrete_function(**specs)
     tf.saved_model.save(program, single, signatures={SIGNATURE: fixed})
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(*sys.argv[1:])) + "\n")
+    try:
+        answer = main(*sys.argv[1:])
+    except Exception as error:  # TensorFlow raises many kinds, and says the most in the first lines
+        raise SystemExit(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+    sys.stdout.write(json.dumps(answer) + "\n")

@@ -80,7 +80,9 @@ class StateDict:
             message = f"layer '{key}': expected {list(expected.shape)}, got {list(got.shape)}"
             if got.ndim == expected.ndim and got.ndim in (1, 2) and got.shape[1:] == expected.shape[1:]:
                 raise self._refuse(f"{message}: the checkpoint has {len(got)} outputs there, the network {len(expected)}", _OTHER_OUTPUTS)
-            raise self._refuse(message, "choose the network, and the number of input channels, that it was trained with")
+            if got.ndim == expected.ndim and got.ndim > 2 and (got.shape[0], got.shape[2:]) == (expected.shape[0], expected.shape[2:]):
+                raise self._refuse(f"{message}: channels in: {got.shape[1]} in the checkpoint, {expected.shape[1]} in the network", _OTHER_CHANNELS)
+            raise self._refuse(message, "choose the network that it was trained as")
         if got.layout != torch.strided or got.device.type != "cpu":
             raise self._refuse(f"layer '{key}': expected a plain tensor, got {got.layout} on {got.device}", "save plain tensors on the CPU")
         if got.dtype != expected.dtype and not (expected.dtype == torch.float32 and got.dtype in _WIDENED):
@@ -95,7 +97,8 @@ class StateDict:
         return ConversionError(f"{self.path}: {problem}{self.found}", hint=hint)
 
 
-_OTHER_OUTPUTS = "choose the network with as many outputs as the checkpoint was trained for"
+_OTHER_OUTPUTS = "choose the network with as many outputs as the checkpoint was trained for: a description's labels, and columns, must name every one"
+_OTHER_CHANNELS = "a gray picture has 1 channel, rgb and bgr have 3: choose the network, or the description's color, that it was trained with"
 
 
 def weights_in(content: object, path: Path, sha256: str) -> StateDict:
@@ -114,10 +117,11 @@ def weights_in(content: object, path: Path, sha256: str) -> StateDict:
     if not isinstance(weights, Mapping) or not weights or not all(isinstance(name, str) for name in weights):
         raise ConversionError(f"{path}: expected a state_dict, weights by name; got {_described(weights)}", hint=SAVE_WEIGHTS)
     if (other := next((name for name, value in weights.items() if not isinstance(value, torch.Tensor)), None)) is not None:
+        inner = next((name for name, value in weights.items() if isinstance(value, Mapping) and torch.Tensor in map(type, value.values())), None)
         raise ConversionError(
             f"{path}: expected a state_dict, weights by name, at the top of the file or under {', '.join(map(repr, _NESTED))};"
             f" got '{other}', which is {_described(weights[other])}, beside {len(weights) - 1} others",
-            hint=SAVE_WEIGHTS,
+            hint=f"save the weights alone: torch.save(checkpoint['{inner}'], path)" if inner is not None else SAVE_WEIGHTS,
         )
     parallel = all(name.startswith(_PARALLEL) for name in weights)
     places = [f"under '{key}'"] * bool(key) + [f"with the prefix '{_PARALLEL}' removed"] * parallel

@@ -100,7 +100,7 @@ def _open_weights(content: bytes, path: Path, sha256: str) -> StateDict:
         with _silence():
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can fail in any way
-        if forbidden := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
+        if forbidden := re.search(r"GLOBAL (\S+) (?:was not an allowed global|whose module)", str(error)):
             raise _pickled(path, forbidden.group(1)) from error
         raise ConversionError(f"{path} is damaged, was cut off, or holds more than weights: {_reason(error)}", hint=_AGAIN) from error
     return weights_in(found, path, sha256)

@@ -97,13 +97,16 @@ class TorchOriginal:
                 result = self._module(*tensors)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             sizes = ", ".join(f"'{name}' {list(tensor.shape)}" for name, tensor in zip(self._inputs, tensors, strict=True))
-            raise ConversionError(f"network '{self._name}' fails in {layer()} on {sizes}: {str(error).splitlines()[0]}") from error
+            raise ConversionError(
+                f"network '{self._name}' fails in {layer()} on {sizes}: {str(error).splitlines()[0]}",
+                hint="give it inputs of the size and the colour that it was trained on",
+            ) from error
         results = [result] if isinstance(result, torch.Tensor) else list(result) if isinstance(result, tuple | list) else []
         if len(results) != len(self._outputs) or not all(isinstance(one, torch.Tensor) for one in results):
             gives = type(result).__name__ if not results else ", ".join(type(one).__name__ for one in results)
             raise ConversionError(
                 f"network '{self._name}': expected {len(self._outputs)} output tensors ({', '.join(self._outputs)}), it gives {gives}",
-                hint="return a tensor, or a tuple of tensors, from forward()",
+                hint="name every output (`tensor`), in the order in which forward() returns them: a tensor, or a tuple of tensors",
             )
         for name, one in zip(self._outputs, results, strict=True):
             if one.dtype != torch.float32 or one.ndim < 1 or len(one) != len(tensors[0]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from converters.errors import ConversionError
 from converters.original import Original
 from converters.systems.system import System, Warmth
 from edge.stage import BoxRegion, CropInput, Emotions, FrameInput, Scores, Stage
@@ -40,7 +41,10 @@ def _build(name: str, stage: Stage) -> Callable[[Warmth, int], dict[str, Origina
     def build(warmth: Warmth, seed: int) -> dict[str, Original]:
         from converters.systems.keras_networks.networks import untrained
 
-        return {stage.name: untrained(name, warmth[stage.name][stage.input.tensor], seed)}
+        tensor = stage.input.tensor
+        if tensor not in warmth.get(stage.name, {}):
+            raise ConversionError(f"an untrained network needs real inputs to set its statistics from: '{tensor}' of the stage '{stage.name}' is missing")
+        return {stage.name: untrained(name, warmth[stage.name][tensor], seed)}
 
     return build
 

@@ -1,11 +1,13 @@
 """The PyTorch systems, of documents 002 and 004.
 
-Every network gives logits and the package names what is applied to them. Document 004 normalises gray crops as (x - 127) / 128; they are stretched to 98x80, as
-it does, and not turned, for it does not say so. It orders the action units, not the emotions: those stand in the order of its application's window.
+Every network gives logits and the package names what is applied to them. Document 004 resizes faces to 98x80 and normalises gray values as (x - 127) / 128.
+Its detector gives squares, so they are stretched; they are not turned, for it does not say so. It orders the action units, not the emotions: those stand in the
+order of its application's window.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -31,8 +33,9 @@ from edge.stage import (
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
-_SQUARE = BoxRegion(level_eyes=False)
+_UPRIGHT = BoxRegion(level_eyes=False)
 # Document 004's crop, and its normalisation (x - 127) / 128.
+_STRETCHED = BoxRegion(level_eyes=False, stretch=True)
 _CROP_WH_PX = (80, 98)
 _SCALE, _OFFSET = 1 / 128, -127 / 128
 _N_AUS = len(ACTION_UNITS)
@@ -47,13 +50,13 @@ _UNTRAINED = "nothing: the network is untrained"
 
 
 def _gray_crop() -> CropInput:
-    return CropInput(tensor="crop", color="gray", size_wh_px=_CROP_WH_PX, region=_SQUARE, scale=_SCALE, offset=_OFFSET)
+    return CropInput(tensor="crop", color="gray", size_wh_px=_CROP_WH_PX, region=_STRETCHED, scale=_SCALE, offset=_OFFSET)
 
 
 def _rgb_crop(side_px: int) -> CropInput:
     scale = tuple(1 / (255 * deviation) for deviation in _IMAGENET_DEVIATION)
     offset = tuple(-mean / deviation for mean, deviation in zip(_IMAGENET_MEAN, _IMAGENET_DEVIATION, strict=True))
-    return CropInput(tensor="crop", color="rgb", size_wh_px=(side_px, side_px), region=_SQUARE, scale=scale, offset=offset)
+    return CropInput(tensor="crop", color="rgb", size_wh_px=(side_px, side_px), region=_UPRIGHT, scale=scale, offset=offset)
 
 
 def _action_units(tensor: str, columns: tuple[int, int] | None = None) -> ActionUnits:
@@ -118,12 +121,26 @@ def inception_resnet_22(*, neutral_rule: bool = False) -> System:
     return _document_004("inception-resnet-22", "inception-resnet", description, reported, neutral_rule=neutral_rule)
 
 
+def variant_called(name: str) -> System | None:
+    """Return the variant of a network of 22 outputs that has this id, such as `resnet-22-blocks33-e2`; None where no variant has.
+
+    Raises:
+        ConfigError: A depth that is not offered.
+    """
+    plain = name.removesuffix("-e2")
+    rule = plain != name
+    if match := re.fullmatch(r"resnet-22-blocks(\d{1,3})", plain):
+        return resnet_22(blocks=int(match.group(1)), neutral_rule=rule)
+    made = {"resnet18-22": resnet_22, "inceptionv4-22": inceptionv4_22, "inception-resnet-22": inception_resnet_22}.get(plain)
+    return made(neutral_rule=True) if made is not None and rule else None
+
+
 def _ar3() -> System:
     spec = ClipInput(
         tensor="clip",
         color="gray",
         size_wh_px=_CROP_WH_PX,
-        region=_SQUARE,
+        region=_STRETCHED,
         scale=_SCALE,
         offset=_OFFSET,
         n_frames=16,
@@ -141,7 +158,7 @@ def _ar5() -> System:
         tensor="clip",
         color="gray",
         size_wh_px=_CROP_WH_PX,
-        region=_SQUARE,
+        region=_STRETCHED,
         scale=1 / 255,
         offset=-0.5,
         n_frames=20,

@@ -79,7 +79,7 @@ class GstSource:
         self._sound: SoundBranch | None = None
         self.frame_rate: float | None = None
         self.duration_ns: int | None = None
-        pipeline = parse_pipeline(plan.text, where=plan.where)
+        pipeline = parse_pipeline(plan.text, where=plan.where, hint=plan.hint)
         # Whatever becomes of this object, the pipeline is stopped: at close, when it is forgotten, or when Python ends.
         self._stop = weakref.finalize(self, pipeline.set_state, self._gst.State.NULL)
         self._pipeline: Any = pipeline

@@ -78,6 +78,9 @@ _FLIP_METHODS: dict[tuple[Rotation, bool], int] = {
 # NVIDIA's converter knows the colours of its own surfaces, which their caps leave out: taking RGBA from it needs no guess.
 _FROM_NVMM = 'capsfilter caps="video/x-raw,format=RGBA"'
 
+# A property in a pipeline's text: its name, and its value with the quotes. Source: `_assign` and `_string` in GStreamer's gst/parse/parse.l.
+_PROPERTY = re.compile(r"""(?<!\S)([\w:-]+)\s*=\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\S+)""")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -94,6 +97,7 @@ class Plan:
         mirror: Flip that is still to be done after the pull.
         sound: See above; empty where there is none.
         sound_rate_hz: Rate of the samples; None where nobody wants them.
+        hint: What to do where GStreamer cannot build it.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Plan:
     mirror: bool = False
     sound: str = ""
     sound_rate_hz: int | None = None
+    hint: str = "try it with gst-launch-1.0"
 
     @property
     def text(self) -> str:
@@ -186,11 +191,14 @@ def plan_text(settings: SourceSettings) -> Plan:
             f"expected gst:PIPELINE up to raw video, without a sink; got '{settings.uri}'",
             hint="for example --source 'gst:videotestsrc is-live=true'; an appsink is added",
         )
-    if re.search(r"\sname=sound(\s+\S+=\S+)*$", text):
+    after_sound = _after_element(text, "sound")
+    if after_sound == "":
         raise ConfigError(
             f"expected the pictures at the end of gst:PIPELINE, got the sound: '{settings.uri}'",
             hint="for example --source 'gst:audiotestsrc ! queue name=sound videotestsrc'",
         )
+    # Sound that nobody wants must still flow somewhere where its branch ends.
+    sound = "sound." if after_sound and (settings.sound_rate_hz is not None or not after_sound.startswith("!")) else ""
     return Plan(
         name="gst",
         where=masked(f"gst:{text}"),
@@ -199,9 +207,21 @@ def plan_text(settings: SourceSettings) -> Plan:
         endless="num-buffers=" not in text,
         rotate_deg=settings.rotate_deg,
         mirror=settings.mirror,
-        sound="sound." if re.search(r"\sname=sound\b", text) else "",
+        sound=sound,
         sound_rate_hz=settings.sound_rate_hz,
+        hint="the element named `sound` must give sound: give one of pictures another name" if sound else "try it with gst-launch-1.0",
     )
+
+
+def _after_element(text: str, name: str) -> str | None:
+    """What follows an element of this name and its properties in a pipeline's text; None where there is none."""
+    for found in _PROPERTY.finditer(text):
+        if found.group(1) == "name" and found.group(2) in (name, quoted(name)):
+            rest = text[found.end() :].lstrip()
+            while more := _PROPERTY.match(rest):
+                rest = rest[more.end() :].lstrip()
+            return rest
+    return None
 
 
 def plan_csi(settings: SourceSettings, has_element: HasElement) -> Plan:

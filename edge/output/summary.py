@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from edge.errors import OutputError
 from edge.output.histogram import DurationHistogram
-from edge.result import Estimate, FrameResult, top_label
+from edge.result import Estimate, FaceStatus, FrameResult, top_label
 
 SUMMARY_SCHEMA = "edge.summary/1"
 
@@ -30,19 +30,23 @@ class Summary:
         engine: The inference library.
         precision: What it computes in.
         model: Name of the package.
+        reads_pictures: Every frame should have numbers of its own; those that have none are noted.
     """
 
-    def __init__(self, *, engine: str, precision: str, model: str) -> None:
+    def __init__(self, *, engine: str, precision: str, model: str, reads_pictures: bool = False) -> None:
         self._engine = engine
         self._precision = precision
         self._model = model
+        self._reads_pictures = reads_pictures
         self._notes: list[str] = []
-        self._n_frames = self._n_faces = self._n_dropped = self._n_tracks = 0
+        self._n_frames = self._n_faces = self._n_dropped = self._n_tracks = self._n_blank = 0
         self._first_ns: int | None = None
         self._last_ns = 0
         self._age = DurationHistogram()
         self._stages: dict[str, DurationHistogram] = {}
         self._of_faces, self._of_frames = _Tally(), _Tally()
+        self._statuses: dict[str, int] = dict.fromkeys(get_args(FaceStatus), 0)
+        self._reasons: Counter[str] = Counter()
         self._recent_tracks: OrderedDict[int, None] = OrderedDict()
         self._ok_media_ns: dict[int, int] = {}
         self._frame_media_ns: int | None = None
@@ -68,11 +72,15 @@ class Summary:
             self._stages.setdefault(stage, DurationHistogram()).add(ms)
         for face in result.faces:
             self._count_track(face.track)
+            self._statuses[face.status] += 1
+            self._reasons.update(face.reasons)
             if face.estimate is not None:
                 self._of_faces.add(face.estimate, since_ns=self._ok_media_ns.get(face.track), t_media_ns=result.t_media_ns)
         if result.frame is not None:
             self._of_frames.add(result.frame, since_ns=self._frame_media_ns, t_media_ns=result.t_media_ns)
             self._frame_media_ns = result.t_media_ns
+        elif self._reads_pictures:
+            self._n_blank += 1
         self._ok_media_ns = {face.track: result.t_media_ns for face in result.faces if face.status == "ok"}
         if result.t_publish_ns - self._rss_read_ns >= _RSS_EVERY_NS:
             self._rss_read_ns = result.t_publish_ns
@@ -82,9 +90,10 @@ class Summary:
         """Return the contract's JSON object.
 
         `seconds` reaches from the first frame's capture to the last record; `faces` counts faces over all frames, `tracks` different ones (one that comes back
-        after 1,024 others counts again). Percentiles are within 1 %. `emotions` holds the seconds of media time during which each was the strongest, summed
-        over faces, and its mean probability; `action_units` the means; `scores` the same as `emotions` for labels of the package's own, where it has any;
-        `frame` all three for what is said of whole pictures, where anything is.
+        after 1,024 others counts again). `statuses` splits `faces`, of which only those that are `ok` have numbers; `reasons` says for how many faces each
+        was given, the most frequent first, and a face may have several. Percentiles are within 1 %. `emotions` holds the seconds of media time during which
+        each was the strongest, summed over faces, and its mean probability; `action_units` the means; `scores` the same as `emotions` for labels of the
+        package's own, where it has any; `frame` all three for what is said of whole pictures, where anything is.
 
         Args:
             exit_: How the run ended.
@@ -92,11 +101,14 @@ class Summary:
         """
         seconds = 0.0 if self._first_ns is None else (self._last_ns - self._first_ns) / 1e9
         rss_end_mb = rss_mb()
+        blank = [f"no numbers of the whole picture in {self._n_blank} of {self._n_frames} frames: its networks gave none"] if self._n_blank else []
         return {
             "schema": SUMMARY_SCHEMA,
             "frames": self._n_frames,
             "faces": self._n_faces,
             "tracks": self._n_tracks,
+            "statuses": dict(self._statuses),
+            "reasons": dict(self._reasons.most_common()),
             "dropped": self._n_dropped,
             "seconds": round(seconds, 3),
             "fps": round(self._n_frames / seconds, 2) if seconds > 0 else None,
@@ -107,7 +119,7 @@ class Summary:
             "model": self._model,
             "exit": exit_,
             **({"error": error} if error is not None else {}),
-            "notes": list(self._notes),
+            "notes": self._notes + blank,
             **({"emotions": {}, "action_units": {}} | self._of_faces.report()),
             **({"frame": whole} if (whole := self._of_frames.report()) else {}),
             "rss_mb": {"start": self._rss_start_mb, "end": rss_end_mb, "max": max(self._rss_max_mb, rss_end_mb)},

@@ -116,6 +116,7 @@ def closing_table(report: Mapping[str, Any]) -> str:
         f"{report['exit']}: {_counted(report['frames'], 'frame')} in {report['seconds']:.1f} s{fps}{dropped}{followed}",
         f"{report['model']} on {report['engine']}, {report['precision']}",
     ]
+    lines += _without_numbers(report)
     if "error" in report:
         lines.append(f"error: {report['error']}")
     lines += [f"note: {note}" for note in report["notes"]]
@@ -123,6 +124,19 @@ def closing_table(report: Mapping[str, Any]) -> str:
     lines += _numbers(report, "")
     lines += _numbers(whole, "picture: ")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _without_numbers(report: Mapping[str, Any]) -> list[str]:
+    statuses = report["statuses"]
+    n = statuses["low_quality"] + statuses["warming_up"]
+    if not n:
+        return []
+    if statuses["warming_up"] == report["faces"]:
+        why = "warming up to the end, for this package reads a longer stretch of a face"
+    else:
+        counts = report["reasons"] | ({"warming up": statuses["warming_up"]} if statuses["warming_up"] else {})
+        why = ", ".join(reason if len(counts) == 1 else f"{reason} {count}" for reason, count in counts.items())
+    return [f"no numbers in {n} of {report['faces']}: {why}"]
 
 
 def _times(report: Mapping[str, Any]) -> list[str]:

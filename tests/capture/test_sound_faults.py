@@ -16,7 +16,7 @@ from edge.capture import SourceSettings, open_source
 from edge.capture.pipelines import plan_csi, plan_file, plan_rtsp, plan_text, plan_v4l2
 from edge.errors import CaptureError, ConfigError, EdgeError, MissingDependency, UnsupportedFormat
 from edge.frame import Frame
-from tests.capture.clip_maker import make_clip
+from tests.capture.clip_maker import frames_of, make_clip
 from tests.capture.sound_maker import RATE_HZ, heard, make_event_clip
 from tests.capture.test_capture_faults import n_descriptors, n_threads
 from tests.capture.test_pipelines import JETSON, PLAIN, WEBCAM
@@ -73,6 +73,45 @@ def test_where_sound_comes_from() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "heard"),
+    [
+        ("audiotestsrc ! queue name=sound videotestsrc", True),
+        ('audiotestsrc ! queue name="sound" max-size-time=0 videotestsrc', True),
+        ("audiotestsrc ! queue name = sound videotestsrc", True),
+        ("audiotestsrc ! queue silent=true name= sound  videotestsrc", True),
+        ("audiotestsrc ! queue name=sound-in ! fakesink videotestsrc", False),
+        ("audiotestsrc ! fakesink name=sound-x videotestsrc", False),
+        ("audiotestsrc ! queue name=sounds ! fakesink videotestsrc", False),
+        ("videotestsrc ! identity name=my.sound", False),
+        ('videotestsrc ! textoverlay text="a name=sound in a text" ! identity name=sound-out', False),
+        ("videotestsrc ! textoverlay text='a name=sound in a text' ! identity name=last", False),
+    ],
+)
+def test_which_element_is_the_sound(text: str, heard: bool) -> None:
+    """As GStreamer reads it: what we take for the element is there, and pipelines without one are left alone."""
+    assert plan_text(SourceSettings(f"gst:{text}", sound_rate_hz=RATE_HZ)).sound == ("sound." if heard else "")
+    for rate_hz in (None, RATE_HZ):
+        uri = "gst:" + text.replace("audiotestsrc", "audiotestsrc num-buffers=90").replace("videotestsrc", "videotestsrc num-buffers=9")
+        frames = frames_of(uri, sound_rate_hz=rate_hz)
+        assert len(frames) == 9
+        assert any(frame.sound is not None for frame in frames) == (heard and rate_hz is not None)
+
+
+@pytest.mark.parametrize("text", ["queue name=sound ! videoconvert", "tee name=sound ! queue", "videoconvert name=sound ! queue"])
+def test_pictures_through_an_element_of_that_name_matter_to_nobody_who_takes_no_sound(text: str) -> None:
+    assert len(frames_of(f"gst:{PICTURES} ! {text}")) == 5
+    with pytest.raises(ConfigError, match=r"could not link sound to (.|\n)*\n  the element named `sound` must give sound: give one of pictures another name"):
+        frames_of(f"gst:{PICTURES} ! {text}", sound_rate_hz=RATE_HZ)
+
+
+def test_a_decoder_of_that_name_whose_sound_nobody_takes(clip: Callable[[str], Path]) -> None:
+    path = clip("face_noface.mov")
+    plain = frames_of(path)
+    named = frames_of(f'gst:filesrc location="{path}" ! decodebin name=sound ! videoconvert')
+    assert [frame.t_media_ns for frame in named] == [frame.t_media_ns for frame in plain]
+
+
+@pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
         (SourceSettings("a.mp4", microphone="hw:1", sound_rate_hz=16000), ConfigError, "--microphone hw:1 goes with a camera only, not with a.mp4"),
@@ -86,6 +125,7 @@ def test_where_sound_comes_from() -> None:
         ),
         (SourceSettings("a.mp4", sound_rate_hz=0), ConfigError, "expected a rate of sound above 0, got 0"),
         (SourceSettings(f"gst:{PICTURES} audiotestsrc ! queue name=sound"), ConfigError, "expected the pictures at the end of gst:PIPELINE, got the sound"),
+        (SourceSettings(f'gst:{PICTURES} audiotestsrc ! queue name = "sound" silent = true'), ConfigError, "expected the pictures at the end of gst:PIPE"),
         (SourceSettings(f"gst:videotestsrc name=sound {PICTURES}", sound_rate_hz=16000), ConfigError, "could not link sound to hearing"),
         (
             SourceSettings(f"gst:pulsesrc name=microphone device=attic server=nowhere ! queue name=sound {PICTURES}", sound_rate_hz=16000),

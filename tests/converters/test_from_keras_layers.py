@@ -19,7 +19,7 @@ from converters.parity import check_parity
 L = keras.layers
 _LIMIT = 1e-4
 
-_STRIDED = [
+_STRIDED: list[tuple[Any, tuple[int, ...]]] = [
     (kind(**settings, strides=strides, padding=padding), shape)
     for strides in (1, 2, 3)
     for padding in ("same", "valid")
@@ -35,7 +35,7 @@ _STRIDED = [
         (L.MaxPooling2D, {"pool_size": 3}, (10, 7, 4)),
     )
 ]
-_PLAIN = [
+_PLAIN: list[tuple[Any, tuple[int, ...]]] = [
     (L.Conv1D(5, 3, padding="causal", dilation_rate=2), (11, 3)),
     (L.Conv1DTranspose(3, 3, strides=2, padding="same"), (5, 3)),
     (L.Conv2D(8, 3, groups=2, dilation_rate=2, padding="same"), (9, 7, 4)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from converters.systems.system import System
 from converters.systems.torch_networks.architectures import ARCHITECTURES
 from converters.systems.torch_networks.residual_blocks import blocks_of_stages
 from converters.systems.torch_networks.resnet import BasicBlock
-from converters.systems.torch_systems import SYSTEMS, inception_resnet_22, inceptionv4_22, resnet_22
+from converters.systems.torch_systems import SYSTEMS, inception_resnet_22, inceptionv4_22, resnet_22, variant_called
 from edge.errors import ConfigError
-from edge.package import load_package
+from edge.package import file_sha256, load_package
 from edge.result import EMOTIONS
 from edge.stage import ActionUnits, Emotions, StageInput, input_shapes
 
@@ -123,9 +124,22 @@ def test_depths_from_8_to_60_blocks() -> None:
 
 
 def test_variants_have_ids_of_their_own() -> None:
-    variants = [resnet_22(), resnet_22(blocks=33), resnet_22(blocks=33, neutral_rule=True), inceptionv4_22(neutral_rule=True)]
-    assert [system.id for system in variants] == ["resnet18-22", "resnet-22-blocks33", "resnet-22-blocks33-e2", "inceptionv4-22-e2"]
-    assert inception_resnet_22(neutral_rule=True).id == "inception-resnet-22-e2"
+    assert resnet_22().id == "resnet18-22"
+    variants = {
+        "resnet18-22-e2": resnet_22(neutral_rule=True),
+        "resnet-22-blocks33": resnet_22(blocks=33),
+        "resnet-22-blocks33-e2": resnet_22(blocks=33, neutral_rule=True),
+        "inceptionv4-22-e2": inceptionv4_22(neutral_rule=True),
+        "inception-resnet-22-e2": inception_resnet_22(neutral_rule=True),
+    }
+    for name, system in variants.items():
+        found = variant_called(name)
+        assert found is not None
+        assert (found.id, found.description, found.stages) == (name, system.description, system.stages)
+        assert system.id == name
+    assert not any(map(variant_called, ["resnet18-22", "ar1-22-e2", "resnet-22-blocks", "resnet-22-blocks33-e3", "resnet-22-blocks-9", ""]))
+    with pytest.raises(ConfigError, match="expected 8 to 60 residual blocks, got 61"):
+        variant_called("resnet-22-blocks61-e2")
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=IDS)
@@ -202,6 +216,42 @@ def test_first_weights_need_crops_that_differ(pictures: Pictures) -> None:
 def _save(networks: Mapping[str, torch.nn.Module], path: Path) -> Path:
     torch.save(torch.nn.ModuleDict(dict(networks)).state_dict(), path)
     return path
+
+
+# Of each row, by stage: architecture, channels or numbers in, numbers out.
+NETWORKS = {
+    "resnet18-5": {"network": ("resnet18", 3, 5)},  # as torchvision's, whatever was frozen in training
+    "efficientnet-b0-5": {"network": ("efficientnet-b0-hidden256", 3, 5)},
+    "ar1-22": {"network": ("ar1", 1, 22)},
+    "ar2-22": {"network": ("ar2", 1, 22)},
+    "ar3-22": {"network": ("ar3", 1, 22)},
+    "ar4": {"extractor": ("ar4-extractor", 1, 15), "perceptron": ("perceptron", 15, 7)},
+    "ar5-av": {"network": ("ar5", 20, 6)},
+    "resnet18-22": {"network": ("resnet18", 1, 22)},
+    "inceptionv4-22": {"network": ("inceptionv4", 1, 22)},
+    "inception-resnet-22": {"network": ("inception-resnet", 1, 22)},
+    "resnet18-au-mlp": {"action_units": ("resnet18", 1, 15), "emotions": ("perceptron-of-logits", 15, 7)},
+    "inceptionv4-au-mlp": {"action_units": ("inceptionv4", 1, 15), "emotions": ("perceptron-of-logits", 15, 7)},
+    "inception-resnet-au-mlp": {"action_units": ("inception-resnet", 1, 15), "emotions": ("perceptron-of-logits", 15, 7)},
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_every_row_takes_a_state_dict_and_names_what_is_missing(name: str, tmp_path: Path) -> None:
+    load = BY_ID[name].load
+    assert load is not None
+    networks = {stage: ARCHITECTURES[architecture](n_in, n_out) for stage, (architecture, n_in, n_out) in NETWORKS[name].items()}
+    weights = next(iter(networks.values())).state_dict() if len(networks) == 1 else torch.nn.ModuleDict(networks).state_dict()
+    torch.save(weights, tmp_path / "mine.pth")
+    loaded = load(tmp_path / "mine.pth")
+    assert list(loaded) == [stage.name for stage in BY_ID[name].stages]
+    assert {original.sha256 for original in loaded.values()} == {file_sha256(tmp_path / "mine.pth")}
+    *_, last = weights
+    del weights[last]
+    torch.save(weights, tmp_path / "less.pth")
+    stage = next((stage for stage in networks if last.startswith(f"{stage}.")), "")
+    with pytest.raises(ConversionError, match=f"layer '{re.escape(last.removeprefix(f'{stage}.'))}' of '.*' is missing \\(1 of"):
+        load(tmp_path / "less.pth")
 
 
 def test_a_state_dict_runs_in_its_place(tmp_path: Path, pictures: Pictures) -> None:

@@ -32,6 +32,12 @@ pytestmark = pytest.mark.usefixtures("models")
         (["--source", "sample", "--display", "web:80"], 2, "not yet: --display web:80"),
         (["--source", "sample", "--slo-ms", "50"], 2, "not yet: --slo-ms"),
         (["--source", "sample", "--output", "mqtt://host/topic"], 2, "MQTT is not yet available"),
+        (["--source", "sample", "--source", "b.mp4"], 2, "not yet: several sources in one run\n  start edge-run once for each; --source is given twice"),
+        (["--camera", "0", "--camera", "1"], 2, "not yet: several sources in one run"),
+        (["--camera", "0", "--source", "b.mp4"], 2, "not allowed with argument"),
+        (["--source", "sample", "--model", "a", "--model", "b"], 2, "--model is given twice: a and b\n  leave one of them out"),
+        (["--source", "sample", "--roi", "0,0,9,9", "--roi", "0,0,9,9"], 2, "--roi is given twice"),
+        (["--source", "sample", "--config", "a.toml", "--config", "b.toml"], 2, "--config is given twice: a.toml and b.toml"),
         (["--source", "sample", "--time-constant", "0"], 2, "seconds > 0"),
         (["--source", "sample", "--roi", "5,5,1,1"], 2, "L < R and T < B"),
         (["--source", "sample", "--max-faces", "0"], 2, "at least 1"),
@@ -58,6 +64,9 @@ def test_a_misspelt_key_of_the_configuration(tmp_path: Path) -> None:
     run = edge_run("--config", path)
     assert run.returncode == 2
     assert "max-facs" in run.stderr
+    path.write_text('source = ["a.mp4", "b.mp4"]\n')
+    run = edge_run("--config", path)
+    assert (run.returncode, "not yet: several sources" in run.stderr) == (2, True)
 
 
 def test_the_printed_configuration_is_read_back(tmp_path: Path) -> None:

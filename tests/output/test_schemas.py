@@ -35,7 +35,7 @@ def result_record() -> Record:
 def summary_record() -> Record:
     summary = Summary(engine="onnxruntime", precision="fp32", model="toy")
     for seq in range(3):
-        summary.add(a_result(a_face(), seq=seq, age_ms=10.0))
+        summary.add(a_result(a_face(), a_face(track=8, status="low_quality", reasons=("yaw>35",)), seq=seq, age_ms=10.0))
     return summary.report("done")
 
 
@@ -139,6 +139,11 @@ def _drop(name: str) -> Callable[[Record], None]:
         ("summary", summary_record, _set("emotions", "happy", "seconds", -1)),
         ("summary", summary_record, _set("action_units", "AU99", 0.5)),
         ("summary", summary_record, _drop("rss_mb")),
+        ("summary", summary_record, _drop("statuses")),
+        ("summary", summary_record, _set("statuses", "fine", 1)),
+        ("summary", summary_record, _set("statuses", {"ok": 1})),
+        ("summary", summary_record, _drop("reasons")),
+        ("summary", summary_record, _set("reasons", "yaw>35", 0)),
         ("summary", summary_record, _set("precision", "auto")),
     ],
 )

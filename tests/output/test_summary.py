@@ -16,7 +16,7 @@ from edge.errors import OutputError
 from edge.output.histogram import DurationHistogram
 from edge.output.summary import Summary, rss_mb, write_summary
 from edge.output.terminal import StatusLine, closing_table
-from edge.result import Estimate
+from edge.result import Estimate, FaceStatus
 from tests.output.example_results import a_face, a_picture_estimate, a_picture_result, a_result, an_estimate
 
 
@@ -76,6 +76,8 @@ def test_counts_and_means() -> None:
     assert report["action_units"]["AU12"] == 0.4
     assert "AU9" not in report["action_units"]
     assert report["notes"] == ["fell back"]
+    assert report["statuses"] == {"ok": 7, "warming_up": 0, "low_quality": 1}
+    assert report["reasons"] == {"blur": 1}
     assert report["age_ms"] is None
     assert report["stage_ms"]["infer"]["p50"] == 2.0
 
@@ -135,6 +137,26 @@ def test_closing_table_says_what_was_seen() -> None:
     assert re.search(r"^happy +2\.0 +0\.70  █{14}$", table, re.MULTILINE)
     assert re.search(r"^AU12 +0\.40  █{8}$", table, re.MULTILINE)
     assert "AU9 " not in table
+
+
+@pytest.mark.parametrize(
+    ("n_ok", "poor", "line"),
+    [
+        (3, [("low_quality", ("no sound",))] * 97, "no numbers in 97 of 100: no sound"),
+        (0, [("warming_up", ())] * 4 + [("low_quality", ("no sound",))] * 8, "no numbers in 12 of 12: no sound 8, warming up 4"),
+        (9, [("low_quality", ("blur",)), ("low_quality", ("yaw>35", "blur"))], "no numbers in 2 of 11: blur 2, yaw>35 1"),
+        (6, [("warming_up", ())] * 4, "no numbers in 4 of 10: warming up"),
+        (0, [("warming_up", ())], "no numbers in 1 of 1: warming up to the end, for this package reads a longer stretch of a face"),
+        (5, [], None),
+    ],
+)
+def test_closing_table_says_why_there_are_no_numbers(n_ok: int, poor: list[tuple[FaceStatus, tuple[str, ...]]], line: str | None) -> None:
+    summary = new_summary()
+    faces = [a_face()] * n_ok + [a_face(status=status, reasons=reasons) for status, reasons in poor]
+    for seq, face in enumerate(faces):
+        summary.add(a_result(face, seq=seq))
+    table = closing_table(summary.report("done")).splitlines()
+    assert [text for text in table if text.startswith("no numbers")] == ([] if line is None else [line])
 
 
 def test_closing_table_of_a_run_without_frames() -> None:
@@ -218,6 +240,16 @@ def test_whole_pictures_have_seconds_and_means_of_their_own() -> None:
     assert "face" not in table  # nobody looked for any
     assert re.search(r"^picture: label +seconds +mean$", table, re.MULTILINE)
     assert re.search(r"^sadness +0\.1 +0\.70  █{14}$", table, re.MULTILINE)
+
+
+def test_pictures_without_numbers_are_noted() -> None:
+    summary = Summary(engine="onnxruntime", precision="fp32", model="toy", reads_pictures=True)
+    summary.add(a_picture_result())
+    assert summary.report("done")["notes"] == []
+    summary.add(a_result(seq=1, looks_for_faces=False))
+    report = summary.report("done")
+    assert "note: no numbers of the whole picture in 1 of 2 frames: its networks gave none" in closing_table(report)
+    assert report["frame"]["scores"]["sadness"]["mean"] == 0.8
 
 
 def test_status_line_of_whole_pictures() -> None:

@@ -40,6 +40,19 @@ def test_eyes_region_puts_the_eyes_where_the_rule_says(roll_deg: float) -> None:
     assert apply(placed, 40 + 16, 98 * 0.3) == pytest.approx(eyes[1])
 
 
+@pytest.mark.parametrize("roll_deg", [0.0, 30.0])
+def test_a_stretched_square_has_its_corners_in_the_crop_s(roll_deg: float) -> None:
+    turn = math.radians(roll_deg)
+    eyes = ((100.0, 100.0), (100 + 30 * math.cos(turn), 100 + 30 * math.sin(turn)))
+    one = face(box=(20, 40, 100, 120), eyes=eyes)
+    region = BoxRegion(expand=1.5, stretch=True)
+    stretched, as_square = frame_from_crop(one, region, (80, 98)), frame_from_crop(one, region, (64, 64))
+    for x, y in ((0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.25)):
+        assert apply(stretched, 80 * x, 98 * y) == pytest.approx(apply(as_square, 64 * x, 64 * y))
+    reaching = frame_from_crop(one, BoxRegion(expand=1.5), (80, 98))
+    assert np.hypot(*(np.subtract(apply(reaching, 40, 98), apply(reaching, 40, 0)))) == pytest.approx(120 * 98 / 80)
+
+
 def test_without_level_eyes_the_crop_stays_upright() -> None:
     tilted = face(eyes=((50, 50), (70, 60)))
     placed = frame_from_crop(tilted, BoxRegion(level_eyes=False), (64, 64))

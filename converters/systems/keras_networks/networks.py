@@ -33,6 +33,9 @@ def untrained(name: str, pictures: Array, seed: int) -> KerasOriginal:
         name: A key of `NETWORKS`.
         pictures: float32[N, 3, H, W], prepared as the network takes them.
         seed: Of the weights.
+
+    Raises:
+        ConversionError: The pictures are fewer than two, or do not differ.
     """
     keras.utils.set_random_seed(seed)
     model = NETWORKS[name]()

@@ -14,10 +14,11 @@ from converters.systems.torch_networks.reconstructions import Ar1, Ar2, Ar3, Ar4
 from converters.systems.torch_networks.residual_blocks import MAX_BLOCKS, MIN_BLOCKS
 from converters.systems.torch_networks.resnet import ResNet, frozen_resnet18
 
-# From channels in (length of the vector, for the perceptron) and numbers out to the network, untrained. The AR networks take crops 98 high and 80 wide only.
-ARCHITECTURES: Mapping[str, Callable[[int, int], nn.Module]] = {
+# From channels in (length of the vector, for the perceptron) and numbers out to the network, untrained.
+_Make = Callable[[int, int], nn.Module]
+# Those that a description may name: networks of pictures and clips. The AR networks take crops 98 high and 80 wide only.
+DESCRIBED: Mapping[str, _Make] = {
     "resnet18": partial(ResNet, blocks=8),
-    "resnet18-frozen": frozen_resnet18,
     "resnet34": partial(ResNet, blocks=16),
     **{f"resnet-{blocks}-blocks": partial(ResNet, blocks=blocks) for blocks in range(MIN_BLOCKS, MAX_BLOCKS + 1)},
     "efficientnet-b0": EfficientNetB0,
@@ -27,8 +28,12 @@ ARCHITECTURES: Mapping[str, Callable[[int, int], nn.Module]] = {
     "ar1": Ar1,
     "ar2": Ar2,
     "ar3": Ar3,
-    "ar4-extractor": Ar4Extractor,
     "ar5": Ar5,
+}
+ARCHITECTURES: Mapping[str, _Make] = {
+    **DESCRIBED,
+    "resnet18-frozen": frozen_resnet18,
+    "ar4-extractor": Ar4Extractor,
     "perceptron": partial(Perceptron, squashes=False),
     "perceptron-of-logits": partial(Perceptron, squashes=True),
 }
