@@ -1,7 +1,7 @@
 # Thin: what each target does is in scripts/. Choose the interpreter with `make setup PYTHON=python3.12`.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run frameworks test lock
+.PHONY: help setup run frameworks tensorflow test lock
 export PYTHON
 
 help: ## list the targets
@@ -15,6 +15,10 @@ run: setup ## set up, then run the main job on the sample clip; results in out/
 
 frameworks: ## set up, with PyTorch, Keras, scikit-learn and the like: what `python -m converters export` and `train` need
 	@scripts/setup.sh frameworks
+
+tensorflow: ## install TensorFlow apart from .venv (1.6 GB): what SavedModels are converted with
+	@scripts/setup.sh frameworks
+	@scripts/tensorflow.sh
 
 test: ## set up with what the tests need, then lint, type check and test
 	@scripts/setup.sh test

@@ -146,7 +146,7 @@ class AffectNetworks:
         if not self._sounds:
             return None
         rate_hz = self._sounds[0].rate_hz  # one for all, says the manifest's check
-        return SoundRing(rate_hz=rate_hz, keep_s=max(each.duration_s for each in self._sounds), max_gap=min(each.segment for each in self._sounds))
+        return SoundRing(rate_hz=rate_hz, keep_s=max(each.duration_s for each in self._sounds))
 
     def read(self, scene: Scene, places: Sequence[tuple[Face, Rings]], times: StageTimes) -> list[FaceReading]:
         """Run the stages that read faces on the faces of one frame.
@@ -256,7 +256,7 @@ def _clip_is_there(reading: FaceReading, stage: str, spec: ClipInput, scene: Sce
     if isinstance(spec, ClipAudioInput):
         assert scene.sound is not None
         if not scene.sound.reaches(scene.t_media_ns):
-            lacks.append("no sound")
+            lacks.append("sound late" if scene.sound.is_late(scene.t_media_ns) else "no sound")
         elif scene.sound.window(scene.t_media_ns, spec.audio.duration_s) is None:
             warming_up = True
     reading.warming_up |= warming_up

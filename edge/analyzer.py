@@ -20,7 +20,6 @@ from edge.frame import Frame, Pixels
 from edge.heap import give_back_freed_memory
 from edge.package import Package, load_package
 from edge.result import FaceResult, FrameResult
-from edge.ring import Rings
 from edge.smooth import Ema, Smoother, Unsmoothed, Values
 from edge.track import Track, Tracker
 
@@ -118,6 +117,7 @@ class Analyzer:
             frame_raw = None if whole is None else self._networks.frame_estimate(whole)
             frame_estimate = None if whole is None else self._networks.frame_estimate(self._frame_smoother.update(whole, frame.t_media_ns))
             self._tracker.drop_doubles()
+            self._tracker.forget(frame.t_media_ns)
             primary = self._tracker.primary(self._config.primary, (frame.width_px, frame.height_px))
             faces = tuple(
                 self._face_result(track, reading, frame.t_media_ns, primary=track is primary) for track, reading in seen if track in self._tracker.active
@@ -180,7 +180,7 @@ class Analyzer:
         places: Sequence[Face | None] = [track.face for track in tracks] if self._networks.follows else tracker.moved(found)
         followed = [(track, place) for track, place in zip(tracks, places, strict=True) if place is not None]
         scene = Scene(frame.pixels, t_ns, self._sound)
-        looked_at = [(place, track.rings) for track, place in followed] + _anew(tracker.unexplained(found))
+        looked_at = [(place, track.rings) for track, place in followed] + tracker.newcomers(found, t_ns)
         readings = self._networks.read(scene, looked_at, times)
 
         seen: list[tuple[Track, FaceReading]] = []
@@ -196,8 +196,8 @@ class Analyzer:
 
         if len(kept) < len(tracks) and not everywhere:
             # A face was lost in this very frame: search for it now, so that a quick move costs no frame.
-            again = tracker.unexplained(self._detect(frame, detector, times, all_views=True))
-            seen += self._admit(scene, self._networks.read(scene, _anew(again), times), times)
+            again = tracker.newcomers(self._detect(frame, detector, times, all_views=True), t_ns)
+            seen += self._admit(scene, self._networks.read(scene, again, times), times)
         return seen
 
     def _admit(self, scene: Scene, newcomers: Sequence[FaceReading], times: StageTimes) -> list[tuple[Track, FaceReading]]:
@@ -256,11 +256,6 @@ class Analyzer:
             raw=raw,
             primary=primary,
         )
-
-
-def _anew(faces: Sequence[Face]) -> list[tuple[Face, Rings]]:
-    """Faces of which nothing is remembered."""
-    return [(face, {}) for face in faces]
 
 
 def _agree(first: FaceReading, second: FaceReading) -> bool:

@@ -80,20 +80,35 @@ class Tracker:
                 match[i] = j
         return [found[match[i]] if i in match else None for i in range(len(self.active))]
 
+    def newcomers(self, found: Iterable[Face], t_media_ns: int) -> list[tuple[Face, Rings]]:
+        """Return the faces that are not those of active tracks, largest first, with copies of the clips that go on if they are admitted."""
+        self.forget(t_media_ns)
+        left = list(self._lost)
+        faces = []
+        for face in self.unexplained(found):
+            track = _nearest(left, face)
+            if track is not None and overlap(track.face, face) >= _SAME_FACE_OVERLAP:
+                left.remove(track)
+                faces.append((face, {name: ring.copy() for name, ring in track.rings.items()}))
+            else:
+                faces.append((face, {}))
+        return faces
+
     def start(self, face: Face, t_media_ns: int, rings: Rings | None = None) -> Track:
         """Return the track of a newly found face: one that was lost nearby a moment ago, else a new one.
 
         Args:
             face: Where it is.
             t_media_ns: Media time of the frame.
-            rings: What its first frame has put by for clips; None where nothing has.
+            rings: What `newcomers` gave with it, with what its first frame has put by; None where that is nothing.
         """
         rings = {} if rings is None else rings
-        near = [track for track in self._lost if t_media_ns - track.seen_ns <= REMEMBER_NS and _may_be(track.face, face)]
-        if near:
-            track = min(near, key=lambda track: _distance(track.face, face))
+        self.forget(t_media_ns)
+        track = _nearest(self._lost, face)
+        if track is not None:
             self._lost.remove(track)
-            # The number is kept on trust; what was smoothed and put by before is not carried over to what may be somebody else.
+            # The number is kept on trust; what was smoothed and put by before is not carried over to what may be somebody else. Clips that allow so much time
+            # between two frames go on where the face has not moved away: in two frames that follow each other nothing else tells faces apart either.
             track.smoother, track.rings = self._make_smoother(), rings
         else:
             track = Track(self._next, face, self._make_smoother(), rings, t_media_ns, t_media_ns)
@@ -108,8 +123,17 @@ class Tracker:
     def lose(self, track: Track, t_media_ns: int) -> None:
         """Put a track aside; it can be taken up again for `REMEMBER_NS`."""
         self.active.remove(track)
-        self._lost = [other for other in self._lost if t_media_ns - other.seen_ns <= REMEMBER_NS]
+        for ring in track.rings.values():
+            ring.forget_after(track.seen_ns)  # a crop in which the face was looked for in vain
         self._lost.append(track)
+        self.forget(t_media_ns)
+
+    def forget(self, t_media_ns: int) -> None:
+        """Let go of lost tracks that are not taken up again at this time or later, and of clips that cannot be continued."""
+        self._lost = [track for track in self._lost if t_media_ns - track.seen_ns <= REMEMBER_NS]
+        for track in self._lost:
+            for ring in track.rings.values():
+                ring.lapse(t_media_ns)
 
     def drop_doubles(self) -> None:
         """End the younger of two tracks that have come to follow the same face."""
@@ -158,6 +182,11 @@ def _holds(outer: Face, inner: Face) -> bool:
 
 def _distance(first: Face, second: Face) -> float:
     return math.hypot(first.center_px[0] - second.center_px[0], first.center_px[1] - second.center_px[1])
+
+
+def _nearest(lost: Iterable[Track], face: Face) -> Track | None:
+    """The lost track that the face may be."""
+    return min((track for track in lost if _may_be(track.face, face)), key=lambda track: _distance(track.face, face), default=None)
 
 
 def _may_be(lost: Face, found: Face) -> bool:

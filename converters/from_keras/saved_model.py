@@ -123,7 +123,7 @@ def tensorflow_python() -> Path:
     if not any(folder.glob("lib/python3*/site-packages/tensorflow/__init__.py")):  # a download that broke off leaves an interpreter alone
         raise MissingDependency(
             f"a SavedModel needs TensorFlow (about 1.6 GB), which is neither installed nor found in {folder}",
-            hint=f"{sys.executable} -m venv {folder} && {folder}/bin/pip install {TENSORFLOW}",
+            hint=f"make tensorflow   or: {sys.executable} -m venv {folder} && {folder}/bin/pip install {TENSORFLOW}",
         )
     return folder / "bin" / "python"
 

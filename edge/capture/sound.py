@@ -14,7 +14,8 @@ from edge.frame import Samples, Sound
 from edge.gst import load_gst, mapped_bytes, no_decoder
 
 _S = 1_000_000_000
-# Containers round times, to a millisecond and more, and clocks drift against each other: up to here samples are counted, beyond it their times count.
+# Containers round times, to a millisecond and more, and clocks drift against each other: up to here samples are counted, beyond it their times count. What is
+# a gap is decided here alone: a `Sound` that does not begin at the sample where the last one ended comes after a gap.
 # Source: the default of `alignment-threshold` of GStreamer's audio sinks.
 _JITTER_NS = _S // 25
 # How long a picture of a file waits for sound that lies so far behind it in the file that the demuxer does not get there.

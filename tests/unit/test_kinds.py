@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -70,14 +71,15 @@ def test_a_clip_is_equally_spaced_in_media_time(tmp_path: Path, frames_as: str, 
 
 def test_colours_of_a_deep_clip_are_not_mixed_with_its_frames(tmp_path: Path) -> None:
     """float32[N, C, n, H, W]: a network over a colour clip gets each colour's frames together."""
-    from edge.crop import clip_batch
+    from edge.crop import batch, clips_of
     from edge.stage import ClipInput
 
     size = {"size_wh_px": (2, 1), "region": MIDDLE, "scale": (1.0, 1.0, 1.0), "n_frames": 2, "duration_s": 1.0}
-    clips = [[np.array([[[r, 10 + r, 20 + r]] * 2], np.uint8) for r in (clip, clip + 1)] for clip in (1, 5)]
-    deep = clip_batch(clips, ClipInput(tensor="x", color="rgb", frames_as="depth", **size))  # type: ignore[arg-type]
+    crops = [np.array([[[r, 10 + r, 20 + r]] * 2], np.uint8) for clip in (1, 5) for r in (clip, clip + 1)]
+    spec = ClipInput(tensor="x", color="rgb", frames_as="depth", **size)  # type: ignore[arg-type]
+    deep = clips_of(batch(crops, spec), spec)
     assert deep[:, :, :, 0, 0].tolist() == [[[1, 2], [11, 12], [21, 22]], [[5, 6], [15, 16], [25, 26]]]
-    flat = clip_batch(clips, ClipInput(tensor="x", color="rgb", frames_as="channels", **size))  # type: ignore[arg-type]
+    flat = clips_of(batch(crops, spec), msgspec.structs.replace(spec, frames_as="channels"))
     assert flat[:, :, 0, 0].tolist() == [[1, 11, 21, 2, 12, 22], [5, 15, 25, 6, 16, 26]]
 
 
@@ -106,18 +108,50 @@ def test_a_hole_in_time_starts_a_clip_anew(clip_package: Path) -> None:
     assert statuses == ["warming_up"] * 15 + ["ok"] * 5 + ["warming_up"] * 15 + ["ok"] * 5
 
 
-def test_a_face_that_comes_back_starts_anew(clip_package: Path) -> None:
-    pictures = brightening(20)
-    pictures[17] = []
-    results = analyzed(clip_package, frames_at(30, pictures))
-    assert [face.status for result in results for face in result.faces] == ["warming_up"] * 15 + ["ok"] * 2 + ["warming_up"] * 2
-    assert {face.track for result in results for face in result.faces} == {1}
+def test_a_face_missed_in_a_frame_keeps_its_clip(clip_package: Path) -> None:
+    """Two spaces are 333 ms."""
+    for missed in ([17], [17, 18, 19], list(range(17, 26))):
+        pictures = brightening(40)
+        for seq in missed:
+            pictures[seq] = []
+        results = analyzed(clip_package, frames_at(30, pictures))
+        back = missed[-1] + 1
+        statuses = {result.seq: face.status for result in results for face in result.faces}
+        assert {seq for seq, status in statuses.items() if status != "ok"} == set(range(15))
+        assert {face.track for result in results for face in result.faces} == {1}
+        for result in results[back:]:
+            wanted = [result.seq - each for each in (15, 10, 5, 0)]
+            seen = [seq for seq in statuses if seq <= result.seq]
+            assert frame_numbers(result.faces[0]) == [min(seen, key=lambda seq: (abs(seq - each), seq)) for each in wanted]
+
+
+def test_a_face_missed_for_longer_starts_anew(clip_package: Path) -> None:
+    pictures = brightening(44)
+    pictures[17:27] = [[] for _ in range(10)]
+    faces = [face for result in analyzed(clip_package, frames_at(30, pictures)) for face in result.faces]
+    assert [face.status for face in faces] == ["warming_up"] * 15 + ["ok"] * 2 + ["warming_up"] * 15 + ["ok"] * 2
+    assert {face.track for face in faces} == {1}
+
+
+def test_a_face_that_went_away_leaves_no_crops(clip_package: Path) -> None:
+    """Also where nobody comes after it."""
+    analyzer = Analyzer(Config(model=str(clip_package)))
+    for frame in frames_at(30, brightening(20) + [[]] * 40):
+        analyzer.step(frame, StageTimes())
+        lost = analyzer._tracker._lost
+        assert sum(len(track.rings["clip"]._crops) for track in lost) == (16 if 20 <= frame.seq < 30 else 0)
+        assert len(lost) == (20 <= frame.seq < 50)
+    analyzer.close()
 
 
 def test_frames_that_come_too_seldom_are_a_reason(clip_package: Path) -> None:
     faces = [result.faces[0] for result in analyzed(clip_package, frames_at(2, brightening(5)))]
     assert [face.status for face in faces] == ["warming_up"] * 2 + ["low_quality"] * 3
     assert faces[-1].reasons == ("fps<3",)
+    missed = brightening(12)
+    missed[6] = missed[9] = []
+    faces = [face for result in analyzed(clip_package, frames_at(2, missed)) for face in result.faces]
+    assert [face.status for face in faces] == ["warming_up"] * 2 + ["low_quality"] * 8
 
 
 def test_a_clip_of_a_face_that_is_followed_by_landmarks(tmp_path: Path) -> None:
@@ -299,6 +333,22 @@ def test_sound_that_ends_is_missed_after_a_tenth_of_a_second(audio_package: Path
     faces = [result.faces[0] for result in analyzed(audio_package, heard(frames_at(25, brightening(60)), until_s=1.2))]
     assert [face.status for face in faces] == ["warming_up"] * 20 + ["ok"] * 13 + ["low_quality"] * 27  # up to 1.3 s, at 40 ms
     assert {face.reasons for face in faces[33:]} == {("no sound",)}
+
+
+@pytest.mark.parametrize("lag_s", [0.12, 0.3])
+def test_sound_that_comes_late_is_said_to_be_late(audio_package: Path, lag_s: float) -> None:
+    frames = heard(frames_at(25, brightening(60)), lag_s=lag_s, until_s=1.2)
+    said = [(face.status, face.reasons) for result in analyzed(audio_package, frames) for face in result.faces]
+    first = int(lag_s * 25) + 1  # before that it is missing
+    assert set(said[3:first]) <= {("low_quality", ("no sound",))}
+    assert set(said[first:55]) == {("low_quality", ("sound late",))}
+
+
+def test_late_sound_that_ends_is_missed_after_a_second(audio_package: Path) -> None:
+    frames = heard(frames_at(25, brightening(60)), lag_s=0.12, until_s=0.8)
+    reasons = [result.faces[0].reasons for result in analyzed(audio_package, frames)]
+    assert [reason for reason, _ in itertools.groupby(reasons)] == [(), ("no sound",), ("sound late",), ("no sound",)]
+    assert reasons.index(("no sound",), 10) == 23 + 25 + 1  # the last of it came at 0.92 s
 
 
 def test_the_rate_of_the_sound_is_the_packages(audio_package: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -68,19 +72,80 @@ def test_half_a_frame_period_is_near_enough_to_the_beginning() -> None:
     assert filled(at_rate(24, 13), spec(duration_s=0.522)).state == "warming_up"
 
 
+@pytest.mark.parametrize(("fps", "n_frames", "duration_s"), [(30, 3, 0.5), (30, 16, 0.75), (30, 16, 0.625), (60, 16, 0.625), (60, 16, 1.125), (12, 16, 0.625)])
+def test_of_two_frames_that_are_as_near_the_older_is_taken(fps: int, n_frames: int, duration_s: float) -> None:
+    """Half a frame period is no whole nanosecond: whatever the rounding, each clip is made of frames as far back as the one before it."""
+    clip = spec(n_frames=n_frames, duration_s=duration_s)
+    periods = [round(duration_s * fps * index / (n_frames - 1), 6) for index in range(n_frames - 1, -1, -1)]
+    assert any(each % 1 == 0.5 for each in periods)
+    back = [math.floor(each + 0.5) for each in periods]
+    for n in range(90, 120):
+        assert [n - 1 - number for number in chosen(filled(at_rate(fps, n), clip))] == back
+
+
 def test_a_hole_larger_than_two_steps_starts_anew() -> None:
     steady = at_rate(10, 6)
-    just = [*steady, steady[-1] + 333 * MS]  # 2 steps are 333.3 ms
-    assert filled(just).state == "ready"
-    ring = filled([*steady, steady[-1] + 334 * MS])
+    for extra_ms in (333, 334):  # 2 steps are 333.3 ms; times that are rounded to milliseconds may lie one further apart
+        assert filled([*steady, steady[-1] + extra_ms * MS]).state == "ready"
+    ring = filled([*steady, steady[-1] + 335 * MS])
     assert ring.state == "warming_up"
     assert filled([*steady, *(t_ns + 2_000_000_000 for t_ns in steady)]).state == "ready"
 
 
+@pytest.mark.parametrize("fps", [12, 15, 30])
+@pytest.mark.parametrize("start_ns", [0, 7 * MS + 1])
+@pytest.mark.parametrize("rounded", [round, math.floor, math.ceil])
+@pytest.mark.parametrize("unit_ns", [1, 100_000 / 9, MS])
+def test_frames_exactly_two_spaces_apart_leave_no_hole(fps: int, start_ns: int, rounded: Callable[[float], int], unit_ns: float) -> None:
+    """16 frames over 15 spaces of half a frame period, with times in nanoseconds, in 90 kHz as in MPEG, and in milliseconds as in Matroska."""
+    clip = spec(n_frames=16, duration_s=15 / (2 * fps))
+    times_ns = [round(rounded((start_ns + number * 1e9 / fps) / unit_ns) * unit_ns) for number in range(4 * fps)]
+    states = [filled(times_ns[: n + 1], clip).state for n in range(len(times_ns))]
+    assert states[:7] == ["warming_up"] * 7
+    assert set(states[8:]) == {"ready"}
+    # One frame less in 25 and the limit is passed.
+    too_slow = filled([round(each * 25 / 24) for each in times_ns], clip)
+    assert too_slow.state == "too_slow"
+
+
+def states_of(times_ns: list[int], clip: ClipInput) -> list[str]:
+    ring, states = CropRing(clip), list[str]()
+    for t_ns in times_ns:
+        ring.add(np.zeros((1, 1), np.uint8), t_ns)
+        states.append(ring.state)
+    return states
+
+
 def test_frames_that_never_come_often_enough_are_said_to_be_too_slow() -> None:
-    assert [filled(at_rate(2, n)).state for n in (1, 2, 3, 9)] == ["warming_up", "warming_up", "too_slow", "too_slow"]
-    recovered = [*at_rate(2, 4), 1600 * MS, 1700 * MS]
-    assert filled(recovered).state == "warming_up"
+    assert states_of(at_rate(2, 9), spec()) == ["warming_up"] * 2 + ["too_slow"] * 7
+    # Until there is a clip, and where it ends before nothing was missing for twice as long.
+    recovered = [*at_rate(2, 4), *(1500 * MS + round(number * 1e8) for number in range(1, 10))]
+    assert states_of(recovered, spec()) == ["warming_up"] * 2 + ["too_slow"] * 6 + ["ready"] * 5
+    for extra, expected in ((0, "too_slow"), (1, "warming_up")):
+        longer = [*recovered, *(recovered[-1] + round(number * 1e8) for number in range(1, extra + 1))]
+        again = [longer[-1] + 5_000_000_000 + t_ns for t_ns in at_rate(10, 6)]
+        assert states_of([*longer, *again], spec())[-6:] == [expected] * 5 + ["ready"]
+
+
+def test_one_pause_after_the_other_warms_up_anew() -> None:
+    """Each time there is a clip before the next one."""
+    steady = at_rate(10, 6)
+    pauses = [t_ns + 2_000_000_000 * number for number in range(4) for t_ns in steady]
+    assert states_of(pauses, spec()) == (["warming_up"] * 5 + ["ready"]) * 4
+
+
+def test_some_frames_that_come_too_late_are_too_slow_as_well() -> None:
+    """16 frames over 0.625 s allow 83.3 ms."""
+    clip = spec(n_frames=16, duration_s=0.625)
+    every_third = [150 * (number // 3) * MS + (0, 90, 120)[number % 3] * MS for number in range(60)]
+    assert states_of(every_third, clip) == ["warming_up"] * 4 + ["too_slow"] * 56
+
+    kept = np.random.default_rng(0).random(2000) < 0.5
+    states = states_of([t_ns for t_ns, keep in zip(at_rate(30, 2000), kept, strict=True) if keep], clip)
+    assert states.count("too_slow") > len(states) * 0.9
+    # They do not warm up for a frame between two holes: what gets through is a clip.
+    runs = [state for state, _ in itertools.groupby(states)]
+    assert runs == ["warming_up", *(["too_slow", "ready"] * len(runs))[: len(runs) - 1]]
 
 
 def test_a_second_crop_of_the_same_frame_takes_the_place_of_the_first() -> None:
@@ -100,7 +165,7 @@ def sound(start: int, n: int, *, rate_hz: int = 1000, shift_ns: int = 0) -> Soun
 
 
 def sound_ring() -> SoundRing:
-    return SoundRing(rate_hz=1000, keep_s=0.5, max_gap=50)
+    return SoundRing(rate_hz=1000, keep_s=0.5)
 
 
 def heard(ring: SoundRing, t_ms: int, duration_s: float = 0.5) -> tuple[int, int] | None:
@@ -138,31 +203,51 @@ def test_it_ends_where_the_sound_has_come_to_if_that_is_near() -> None:
     assert not late.reaches(299 * MS)  # sound that begins after the frame does not go with it
 
 
-def test_few_missing_samples_are_silence_and_many_are_a_new_beginning() -> None:
+@pytest.mark.parametrize("gap", [1, 40, 400, -1, -200])
+def test_sound_that_does_not_follow_starts_anew(gap: int) -> None:
+    """What is a gap the source has decided: not even a sample is made up, or taken away."""
     ring = sound_ring()
-    ring.add(sound(0, 300), 300 * MS)
-    ring.add(sound(349, 251), 600 * MS)
-    window = ring.window(600 * MS, 0.5)
-    assert window is not None
-    assert window[199] == 299
-    assert (window[200:249] == 0).all()
-    assert window[249] == 349
-    ring.add(sound(650, 200), 850 * MS)
-    assert heard(ring, 850, 0.2) == (650, 849)
-    assert heard(ring, 850, 0.3) is None
+    ring.add(sound(0, 600), 600 * MS)
+    assert heard(ring, 600) == (100, 599)
+    ring.add(sound(600 + gap, 500), (1100 + gap) * MS)
+    assert heard(ring, 1100 + gap) == (600 + gap, 1099 + gap)
+    assert heard(ring, 1100 + gap, 0.501) is None
 
 
-def test_overlaps_and_rounded_times_leave_no_trace() -> None:
-    ring = sound_ring()
-    ring.add(sound(0, 300), 300 * MS)
-    ring.add(sound(290, 100), 390 * MS)  # ten samples twice
-    for start in range(390, 590, 10):
-        ring.add(sound(start, 10, shift_ns=MS if start % 20 else -MS), 590 * MS)
-    window = ring.window(590 * MS, 0.5)
-    assert window is not None
-    assert (np.diff(window) == 1).all()
-    ring.add(sound(0, 100), 590 * MS)  # the source has gone back
-    assert heard(ring, 100, 0.1) == (0, 99)
+def test_times_are_those_of_samples_to_the_nanosecond() -> None:
+    """At 44.1 kHz no sample begins on a whole nanosecond; three hours of pieces follow each other all the same."""
+    rate_hz, piece = 44_100, np.zeros(44_101 * 4, np.int16)
+    ring = SoundRing(rate_hz=rate_hz, keep_s=1.0)
+    for number in range(2700):
+        ring.add(Sound(piece, rate_hz, round(number * len(piece) * 1e9 / rate_hz)), round((number + 1) * len(piece) * 1e9 / rate_hz))
+        assert len(ring._samples) > rate_hz or number == 0
+
+
+def lateness(lag_ms: int, piece_ms: int, *, until_ms: int = 3000) -> list[str]:
+    """What is said at 30 frames a second of sound that comes in pieces, `lag_ms` after its last sample, up to a time."""
+    ring, n_heard, said = sound_ring(), 0, []
+    for number in range(150):
+        t_ms = number * 100 // 3
+        n_come = max(0, (min(t_ms - lag_ms, until_ms) // piece_ms) * piece_ms)
+        ring.add(sound(n_heard, n_come - n_heard) if n_come > n_heard else None, t_ms * MS)
+        n_heard = n_come
+        said.append("ok" if ring.reaches(t_ms * MS) else "late" if ring.is_late(t_ms * MS) else "none")
+    return said
+
+
+@pytest.mark.parametrize(("lag_ms", "piece_ms"), [(110, 10), (95, 20), (80, 40), (150, 100), (30, 200), (600, 20)])
+def test_sound_that_comes_late_is_not_missing(lag_ms: int, piece_ms: int) -> None:
+    said = lateness(lag_ms, piece_ms)
+    first = (lag_ms + piece_ms + 200) * 30 // 1000  # until it has come a few times nobody can tell
+    assert set(said[first:90]) <= {"ok", "late"}
+    assert "late" in said[first:90]
+    # It has ended: a second later it is no longer late.
+    assert set(said[90 + (lag_ms + piece_ms + 1000) * 30 // 1000 + 2 :]) == {"none"}
+
+
+@pytest.mark.parametrize(("lag_ms", "piece_ms"), [(0, 1), (50, 10), (0, 33)])
+def test_sound_that_ends_is_not_late(lag_ms: int, piece_ms: int) -> None:
+    assert [state for state, _ in itertools.groupby(lateness(lag_ms, piece_ms))] == ["ok", "none"]
 
 
 def test_sound_that_is_too_old_is_let_go() -> None:

@@ -44,11 +44,19 @@ def followed(until_ms: int = 500, **settings: int) -> tuple[Tracker, Track]:
     return tracker, track
 
 
+def found(tracker: Tracker, face: Face, t_ms: int, specs: dict[str, int] | None = None) -> Track:
+    """The track of a face that is found, read and admitted."""
+    ((face, rings),) = tracker.newcomers([face], t_ms * MS)
+    for name, step_ms in (specs or {"clip": 50}).items():
+        rings.setdefault(name, CropRing(spec(step_ms))).add(np.array([[t_ms // 25]], np.uint8), t_ms * MS)
+    return tracker.start(face, t_ms * MS, rings)
+
+
 def test_a_face_missed_in_one_frame_keeps_its_clip() -> None:
     tracker, track = followed()
     assert clip_of(track) == [14, 16, 18, 20]
     tracker.lose(track, 525 * MS)
-    assert tracker.start(face_at(52), 550 * MS, rings_of(550)) is track
+    assert found(tracker, face_at(52), 550) is track
     assert clip_of(track) == [16, 18, 20, 22]
 
 
@@ -56,11 +64,11 @@ def test_a_face_lost_and_found_in_the_same_frame_keeps_its_clip_but_not_the_crop
     tracker, track = followed()
     track.rings["clip"].add(np.array([[99]], np.uint8), 525 * MS)
     tracker.lose(track, 525 * MS)
-    assert tracker.start(face_at(52), 550 * MS, rings_of(550)) is track
+    assert found(tracker, face_at(52), 550) is track
     assert clip_of(track) == [16, 18, 20, 22]
     tracker.update(track, face_at(52), 550 * MS)
     tracker.lose(track, 575 * MS)
-    tracker.start(face_at(52), 575 * MS, rings_of(575))
+    found(tracker, face_at(52), 575)
     assert clip_of(track) == [17, 19, 20, 23]  # 21 was missed: of its neighbours the older one
 
 
@@ -68,7 +76,7 @@ def test_a_face_lost_and_found_in_the_same_frame_keeps_its_clip_but_not_the_crop
 def test_the_clip_is_kept_for_two_of_its_spaces(back_ms: int, kept: bool) -> None:
     tracker, track = followed()
     tracker.lose(track, 525 * MS)
-    assert tracker.start(face_at(52), back_ms * MS, rings_of(back_ms)) is track
+    assert found(tracker, face_at(52), back_ms) is track
     assert (clip_of(track) is not None) == kept
 
 
@@ -76,7 +84,7 @@ def test_each_clip_is_kept_by_its_own_measure() -> None:
     tracker, track = followed()
     track.rings["long"] = rings_of(500, first_ms=0, step_ms=100)["clip"]
     tracker.lose(track, 525 * MS)
-    tracker.start(face_at(52), 700 * MS, {"clip": rings_of(700)["clip"], "long": rings_of(700, step_ms=100)["clip"], "other": rings_of(700)["clip"]})
+    found(tracker, face_at(52), 700, {"clip": 50, "long": 100, "other": 50})
     assert clip_of(track) is None
     assert clip_of(track, "long") == [16, 20, 20, 28]
     assert set(track.rings) == {"clip", "long", "other"}
@@ -85,16 +93,32 @@ def test_each_clip_is_kept_by_its_own_measure() -> None:
 def test_what_may_be_somebody_else_gets_no_crops_of_the_other() -> None:
     tracker, track = followed()
     tracker.lose(track, 525 * MS)
-    again = tracker.start(face_at(72), 525 * MS, rings_of(525))  # near, but hardly overlapping
+    again = found(tracker, face_at(72), 525)  # near, but hardly overlapping
     assert again.number == track.number
     assert clip_of(again) is None
+
+
+def test_a_face_that_is_not_admitted_leaves_no_crop() -> None:
+    tracker, track = followed()
+    tracker.lose(track, 525 * MS)
+    ((_, rings),) = tracker.newcomers([face_at(52)], 525 * MS)
+    rings["clip"].add(np.array([[99]], np.uint8), 525 * MS)
+    assert found(tracker, face_at(52), 550) is track
+    assert clip_of(track) == [16, 18, 20, 22]
+
+
+def test_a_clip_goes_on_in_one_face_only() -> None:
+    tracker, track = followed()
+    tracker.lose(track, 525 * MS)
+    (_, kept), (_, fresh) = tracker.newcomers([face_at(40), face_at(68)], 525 * MS)
+    assert (set(kept), fresh) == ({"clip"}, {})
 
 
 def test_a_face_that_comes_and_goes_is_no_sign_that_frames_come_too_slowly() -> None:
     tracker, track = followed(until_ms=100)
     for seen_ms in range(300, 3000, 200):
         tracker.lose(track, (seen_ms - 175) * MS)
-        assert tracker.start(face_at(50), seen_ms * MS, rings_of(seen_ms)) is track
+        assert found(tracker, face_at(50), seen_ms) is track
         tracker.update(track, face_at(50), seen_ms * MS)
         assert track.rings["clip"].state == "warming_up"
 
@@ -106,7 +130,7 @@ def test_frames_that_come_too_slowly_are_still_known_when_a_face_comes_back() ->
         track.rings["clip"].add(np.zeros((1, 1), np.uint8), seen_ms * MS)
     assert track.rings["clip"].state == "too_slow"
     tracker.lose(track, 1000 * MS)
-    assert tracker.start(face_at(50), 1200 * MS, rings_of(1200)) is track
+    assert found(tracker, face_at(50), 1200) is track
     assert track.rings["clip"].state == "too_slow"
 
 
@@ -122,6 +146,7 @@ def test_lost_faces_hold_no_crops_for_longer_than_they_may_be_needed() -> None:
     for now_ms in range(525, 650, 25):
         other.rings["clip"].add(np.zeros((1, 1), np.uint8), now_ms * MS)
         tracker.update(other, face_at(300), now_ms * MS)
+        tracker.forget(now_ms * MS)
         assert n_crops(tracker) == (2 * n_of_one if now_ms <= 600 else n_of_one)
     tracker.lose(other, 650 * MS)
     tracker.forget(725 * MS)
