@@ -61,7 +61,8 @@ class FaceResult:
         box_ltrb_px: Left, top, right, bottom in frame pixels; may reach outside the frame.
         score: Confidence of the detector or of the following network that this is a face, in [0, 1].
         status: `ok`; `low_quality` with `reasons` and no smoothed numbers; `warming_up` while a clip or a filter is not full.
-        reasons: Limits of the package that are passed, such as `blur` or `yaw>35`, or what its networks need and do not get: `no sound`, `sound late`, `fps<8`; `no number` where they overflow.
+        reasons: Limits of the package that are passed, such as `blur` or `yaw>35`; what its networks need and do not get: `no sound`, `sound late`, `fps<8`;
+            `no number` where they overflow.
         estimate: Smoothed over media time; None unless `status` is `ok`.
         raw: This frame alone, unsmoothed, for `--raw`; None where numbers are missing, as while a clip is not full.
         pose: None where the package cannot tell.
