@@ -60,6 +60,8 @@ class Analyzer:
         self._config = config
         self.notes: list[str] = []
         self.package: Package = load_package(config.model, allow_untrained=config.allow_untrained)
+        if not self.package.manifest.trained:
+            self.notes.append(f"package '{self.package.name}' was never trained: its numbers mean nothing, only its times do")
         if self.package.manifest.task != "face-affect":
             raise PackageError(
                 f"expected a package of task 'face-affect', got '{self.package.manifest.task}' in {self.package.path}", hint="choose another --model"

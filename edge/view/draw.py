@@ -45,12 +45,14 @@ class Hud:
         au_quantity: What the action units are; None where the package has none.
         low_confidence: Labels that are drawn dim.
         labels: What the upper bars stand for; no more than seven are drawn.
+        warning: What nobody may overlook who sees the numbers, such as that they mean nothing; empty where there is no such thing.
     """
 
     fps: float | None = None
     au_quantity: Literal["presence", "intensity"] | None = None
     low_confidence: frozenset[str] = frozenset()
     labels: tuple[str, ...] = EMOTIONS
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def draw(pixels: Pixels, result: FrameResult, hud: Hud) -> Pixels:
         _draw_strip(picture, f"picture  {_share(result.frame.ranked)}", _TEXT, layout, (0, 0, 0))
     _draw_heading(canvas, layout, result, primary, estimate)
     values = estimate.ranked if estimate is not None else {}
+    _draw_below_heading(canvas, layout, hud.warning if values else ", ".join(primary.reasons) if primary is not None else "")
     strongest = top_label(values) if values else None
     for index, label in enumerate(layout.labels):
         _draw_value(canvas, layout.label_bar(index), layout, values.get(label), _STRONGEST if label == strongest else _OTHER, _TEXT)
@@ -218,14 +221,19 @@ def _draw_heading(canvas: Pixels, layout: PanelLayout, result: FrameResult, prim
     if not values and primary is not None:
         title = {"ok": "face", "low_quality": "low quality", "warming_up": "warming up"}[primary.status]
         paste(canvas, text_tile(title, cap, _QUIET, _GROUND), left, top)
-        if primary.reasons:
-            reasons = fit_text(", ".join(primary.reasons), layout.cap_px, room_px)
-            paste(canvas, text_tile(reasons, layout.cap_px, _STRONGEST, _GROUND), left, top + round(layout.row_px * 1.35))
         return
     strongest = top_label(values)
     share = f"{values[strongest]:.0%}"
     paste(canvas, text_tile(fit_text(strongest, cap, room_px - text_width_px(share, cap)), cap, _TEXT, _GROUND), left, top)
     _paste_right(canvas, share, cap, _STRONGEST, layout.size_wh_px[0] - layout.margin_px, top)
+
+
+def _draw_below_heading(canvas: Pixels, layout: PanelLayout, words: str) -> None:
+    if not words:
+        return
+    left = layout.left_px + layout.margin_px
+    text = fit_text(words, layout.cap_px, layout.size_wh_px[0] - layout.margin_px - left)
+    paste(canvas, text_tile(text, layout.cap_px, _STRONGEST, _GROUND), left, round(layout.row_px * 2.1))
 
 
 def _draw_value(canvas: Pixels, bar: tuple[int, int, int, int], layout: PanelLayout, value: float | None, color: Color, text: Color) -> None:

@@ -182,5 +182,6 @@ def hud_of(package: Package) -> Hud:
     return Hud(
         au_quantity=units.quantity if isinstance(units, ActionUnits) else None,
         low_confidence=frozenset(package.manifest.low_confidence),
+        warning="" if package.manifest.trained else "untrained: means nothing",
         labels=EMOTIONS if "emotions" in outputs else outputs["scores"].labels if "scores" in outputs else (),
     )

@@ -119,6 +119,17 @@ def test_labels_of_the_package_take_the_place_of_emotions_also_where_they_are_lo
     assert (empty[rows, 640:] == empty[rows.start, 640]).all()
 
 
+@pytest.mark.parametrize("size_wh_px", [(160, 120), (640, 360), (1920, 1080)])
+def test_a_warning_stands_in_the_panel_and_covers_nothing(size_wh_px: tuple[int, int]) -> None:
+    plain, warned = (draw(grey(*size_wh_px), a_result(a_face()), replace(HUD, warning=warning)) for warning in ("", "untrained: means nothing"))
+    changed = np.argwhere((plain != warned).any(axis=2))
+    (top, left), (bottom, right) = changed.min(axis=0), changed.max(axis=0)
+    layout = panel_layout(*size_wh_px)
+    assert layout.left_px < left < right < layout.size_wh_px[0]
+    assert 0 < top < bottom < layout.label_bar(0)[1]
+    assert (plain[top:bottom, left:right] == plain[top, left]).all()
+
+
 def test_the_panel_is_the_pictures_where_no_faces_are_looked_for() -> None:
     hud = Hud(labels=tuple(a_picture_estimate().scores or ()))
     layout = panel_layout(640, 360, hud.labels)

@@ -157,4 +157,6 @@ def test_the_panel_s_bars_are_what_the_package_names(models: object, tmp_path: P
     whole = load_package(save(tmp_path / "whole", manifest_of(make_frame_stage(tmp_path / "whole"), detector="")))
     (output,) = whole.manifest.stages[0].outputs
     assert isinstance(output, Scores)
-    assert (hud_of(whole).labels, hud_of(whole).au_quantity) == (output.labels, None)
+    assert (hud_of(whole).labels, hud_of(whole).au_quantity, hud_of(whole).warning) == (output.labels, None, "")
+    untrained = save(tmp_path / "untrained", manifest_of(make_frame_stage(tmp_path / "untrained"), detector="", trained=False))
+    assert hud_of(load_package(untrained, allow_untrained=True)).warning == "untrained: means nothing"
