@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ _EXAMPLES = """examples:
   python -m converters export all --untrained                every system
   python -m converters export my.pth --system resnet18-22 -o my-package        your own weights for a system
   python -m converters export my.h5 --description my.toml -o my-package        your own network
-  python -m converters train random-forest-5 --data fer2013.csv                train a system again
+  python -m converters train random-forest-5 --data fer2013.csv -o mine        train a system again
+  python -m converters export mine --system random-forest-5 -o my-forest       and make a package of that
 
 Packages go to $EDGE_MODELS, else $XDG_DATA_HOME/edge/models, else ~/.local/share/edge/models; clips to the folder `clips` beside it.
 """
@@ -69,12 +71,19 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--system", metavar="SYSTEM", help="the checkpoint holds weights of this system")
     export.add_argument("--description", type=Path, metavar="FILE.toml", help="what the checkpoint's network is fed and what it says")
     export.add_argument("--trusted", action="store_true", help="the file is a program (TorchScript, SavedModel) and may run here")
-    export.add_argument("--seed", type=int, default=0, metavar="N", help="of untrained weights (default: 0)")
+    export.add_argument("--seed", type=_seed, metavar="N", help="of untrained weights (default: 0)")
     train = commands.add_parser("train", help="train a system again", epilog=_EXAMPLES, formatter_class=raw)
     train.add_argument("system", choices=tuple(RECIPES), metavar="SYSTEM", help=", ".join(RECIPES))
     train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: the Kaggle .csv, or an .npz")
     train.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of weights, card and confusion matrix (default: trained/SYSTEM)")
     return parser
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(f"expected 0 to {2**32 - 1}, got {text}")
+    return seed
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -99,23 +108,21 @@ def _pull(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from converters.evidence import run_on_sample
     from converters.export import export_system
     from converters.listing import accuracy_line
     from converters.systems.known import KNOWN, named
-    from edge.package import load_package, models_dir
+    from edge.package import models_dir
 
     of_checkpoints = {"--system": options.system, "--description": options.description, "--trusted": options.trusted}
     known = [*KNOWN.values()] if options.what == "all" else [system] if (system := named(options.what)) is not None else []
     if not known:
         from converters.checkpoint import export_checkpoint
 
-        if options.untrained:
-            raise ConfigError(f"--untrained is for systems; {options.what} is none", hint="python -m converters list shows them")
+        if options.untrained or options.seed is not None:
+            raise ConfigError(f"--untrained and --seed are for systems; {options.what} is none", hint="python -m converters list shows them")
         folder = export_checkpoint(
             Path(options.what), system=options.system, description=options.description, trusted=options.trusted, folder=options.output, say=_say
         )
-        run_on_sample(load_package(folder), say=_say)
         print(folder)
         return 0
     if given := [flag for flag, value in of_checkpoints.items() if value]:
@@ -128,8 +135,9 @@ def _export(options: argparse.Namespace) -> int:
                 f"nobody has trained weights of '{system.id}' that may be given away",
                 hint=f"--untrained makes it with random ones, to measure latency; your own: python -m converters export FILE --system {system.id}",
             )
-        folder = export_system(system, folder=options.output or models_dir() / system.id, seed=options.seed, say=_say)
-        run_on_sample(load_package(folder.absolute(), allow_untrained=True), say=_say)
+        if system.trained and options.what != "all" and (options.untrained or options.seed is not None):
+            raise ConfigError(f"--untrained and --seed: '{system.id}' has weights that we trained", hint="leave them out")
+        folder = export_system(system, folder=options.output or models_dir() / system.id, seed=options.seed or 0, say=_say)
         if system.trained:
             _say(f"{system.id}: {accuracy_line(system)}")
         print(folder)
@@ -140,6 +148,7 @@ def _train(options: argparse.Namespace) -> int:
     folder = options.output or Path("trained") / options.system
     for line in train(options.system, data=options.data, out=folder, say=_say):
         print(line)
+    _say(f"a package of it: python -m converters export {folder} --system {options.system} -o my-{options.system}")
     return 0
 
 
@@ -151,4 +160,6 @@ _COMMANDS = {"list": _list, "pull": _pull, "export": _export, "train": _train}
 
 
 if __name__ == "__main__":
+    # What is half-made is swept away then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

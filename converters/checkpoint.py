@@ -11,7 +11,7 @@ import numpy as np
 from converters.default_package import RECIPES
 from converters.description import Description, check_name, manifest_from, read_description
 from converters.errors import ConversionError
-from converters.export import export_networks, manifest_of
+from converters.export import export_networks
 from converters.original import Array, Original
 from converters.registry import Say
 from converters.systems.known import KNOWN, named
@@ -33,7 +33,7 @@ def export_checkpoint(path: Path, *, system: str | None, description: Path | Non
     """Make a package of a checkpoint.
 
     Args:
-        path: The file, or the folder of a SavedModel.
+        path: The file; or the folder of a SavedModel, or of what `converters train` wrote.
         system: The system whose weights it holds, or a variant such as `resnet-22-blocks33-e2`; or
         description: the TOML file that says what its network is fed and what it says.
         trusted: It may be a program.
@@ -49,13 +49,13 @@ def export_checkpoint(path: Path, *, system: str | None, description: Path | Non
         ConversionError: The file, or the description, cannot be used; the message names the first thing that does not fit.
         ParityFailure: The converted network does not compute what the checkpoint does.
     """
+    if not path.exists():
+        raise ConversionError(f"no such system and no such file: {path}", hint="python -m converters list shows the systems")
     if (system is None) == (description is None):
         raise ConfigError(
             f"expected either --system or --description with the checkpoint {path}, got {'neither' if system is None else 'both'}",
             hint="--system names one that `python -m converters list` shows; converters/GUIDE.md shows how to describe a network of your own",
         )
-    if not path.exists():
-        raise ConversionError(f"no such system and no such file: {path}", hint="python -m converters list shows the systems")
     if system is not None:
         if trusted:
             raise ConfigError("--trusted is for programs; with --system a checkpoint holds weights alone", hint="a program is exported with --description")
@@ -65,7 +65,7 @@ def export_checkpoint(path: Path, *, system: str | None, description: Path | Non
         original, described, cpu_only = _described(path, description, trusted=trusted)
         manifest, limit = manifest_from(described, cpu_only=cpu_only), described.max_relative_error
         originals = {manifest.stages[0].name: original}
-    if manifest.name in KNOWN or manifest.name in RECIPES:
+    if manifest.name in RECIPES or named(manifest.name) is not None:
         raise ConfigError(f"'{manifest.name}' is the name of another package", hint="take a name of your own: -o FOLDER, or `name` in the description")
     return export_networks(manifest, originals, limit=limit, folder=folder or models_dir() / manifest.name, say=say)
 
@@ -75,13 +75,15 @@ def _of_system(path: Path, system: str, name: str) -> tuple[Manifest, dict[str, 
     if row is None:
         variants = "resnet-22-blocksN with N from 8 to 60, or resnet18-22, inceptionv4-22, inception-resnet-22 with -e2 (rule E2) behind"
         raise ConfigError(f"no system '{system}'", hint=f"choose one of {', '.join(KNOWN)}; or {variants}")
-    if row.load is None:
-        raise ConfigError(f"the system '{system}' takes no checkpoint of yours", hint=f"train it again: python -m converters train {system} --data FILE")
+    if row.trained and not path.is_dir():
+        raise ConversionError(
+            f"expected the folder that training '{system}' wrote, got the file {path}", hint="your own estimator: --description, see converters/GUIDE.md"
+        )
     require("torch", install="make frameworks", why=f"the system '{system}'")
     check_name(name, where=str(path))
     # What the network has learned is its owner's to say; that it was trained is taken on the word of whoever calls it a checkpoint.
     manifest = msgspec.structs.replace(
-        manifest_of(row), name=name, trained=True, licence=f"that of {path.name}", description=f"{row.description} Weights: {path.name}."
+        row.manifest(), name=name, trained=True, licence=f"that of {path.name}", description=f"{row.description} Weights: {path.name}."
     )
     return manifest, row.load(path), row.max_relative_error
 

@@ -1,4 +1,4 @@
-"""A system, or a user's own checkpoint, to a package: convert, compare on real pictures, write, run on the sample clip."""
+"""A system, or a user's own network, to a package: convert, compare on real pictures, run on the sample clip, write."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import onnx
 
 from converters import known_files
 from converters.errors import ConversionError
+from converters.evidence import card_problem, run_on_sample
 from converters.make_package import Comparison, make_package, require_replaceable
 from converters.original import Original
 from converters.pull import package_state, pull_clips, pull_package
@@ -38,17 +39,19 @@ def export_system(system: System, *, folder: Path, seed: int, say: Say) -> Path:
         ConfigError: Something else lies where the package would go.
         MissingDependency: Its framework is not installed.
         DownloadError: The sample clip, the detector or a third-party network cannot be had.
-        ConversionError: A network cannot be converted.
+        ConversionError: A network cannot be converted, or the package does not run.
         ParityFailure: A network does not compute what its original does.
     """
-    require_replaceable(folder, system.id)
+    require_replaceable(folder, system.id, trained=system.trained)
+    if system.trained and (problem := card_problem(system)):
+        raise ConversionError(problem, hint=f"train it again: python -m converters train {system.id} --data FILE")
     for module in {_MODULES[system.framework], *(["torch"] if "Keras" in system.framework else [])}:
         require(module, install="make frameworks", why=f"the system '{system.id}'")
     clip, detector = _sample(system.detector, say)
-    pictures = picture_inputs(system.stages, clip, detector)
     say(f"{system.id}: {system.description}")
+    pictures = picture_inputs(system.stages, clip, detector)
     originals = system.build(pictures, seed)
-    return _export(manifest_of(system), originals, system.max_relative_error, pictures, folder=folder, say=say)
+    return _export(system.manifest(), originals, system.max_relative_error, pictures, folder=folder, say=say)
 
 
 def export_networks(manifest: Manifest, originals: Mapping[str, Original], *, limit: float, folder: Path, say: Say) -> Path:
@@ -67,30 +70,12 @@ def export_networks(manifest: Manifest, originals: Mapping[str, Original], *, li
     Raises:
         ConfigError: Something else lies where the package would go.
         DownloadError: The sample clip or the detector cannot be had.
-        ConversionError: A network cannot be converted, or is not what its stage says.
+        ConversionError: A network cannot be converted, is not what its stage says, or does not run.
         ParityFailure: A network does not compute what its original does.
     """
-    require_replaceable(folder, manifest.name)
+    require_replaceable(folder, manifest.name, trained=manifest.trained)
     clip, detector = _sample(manifest.detector, say)
     return _export(manifest, originals, limit, picture_inputs(manifest.stages, clip, detector), folder=folder, say=say)
-
-
-def manifest_of(system: System) -> Manifest:
-    """Return the manifest of a system's package, without the hashes of its files."""
-    return Manifest(
-        schema="edge.package/1",
-        name=system.id,
-        task="face-affect",
-        description=system.description,
-        trained=system.trained,
-        licence=system.licence,
-        stages=system.stages,
-        files={},
-        origins=system.origins,
-        detector=system.detector,
-        quality=system.quality,
-        cpu_only=system.cpu_only,
-    )
 
 
 def _sample(detector: str, say: Say) -> tuple[Path, Package | None]:
@@ -110,7 +95,11 @@ def _export(manifest: Manifest, originals: Mapping[str, Original], limit: float,
         say(f"converting {manifest.name}/{stage.name} from {originals[stage.name].framework}")
         models[stage.name] = originals[stage.name].to_onnx()
     comparisons = [Comparison(stage.name, originals[stage.name], limit) for stage in manifest.stages]
-    return make_package(manifest, models, comparisons, pictures, folder=folder, say=say)
+
+    def try_out(package: Path) -> None:
+        run_on_sample(load_package(package, allow_untrained=True), say=say)
+
+    return make_package(manifest, models, comparisons, pictures, folder=folder, say=say, try_out=try_out)
 
 
 def _quiet(_: str) -> None: ...

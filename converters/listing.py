@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from converters import known_files
@@ -10,10 +9,8 @@ from converters.default_package import RECIPES
 from converters.evidence import system_state
 from converters.pull import clip_state, package_state
 from converters.systems.known import KNOWN
-from converters.systems.system import System
+from converters.systems.system import TRAINED, System
 from converters.training.card import read_card
-
-_TRAINED = Path(__file__).parent / "trained"
 
 
 def everything() -> dict[str, dict[str, dict[str, Any]]]:
@@ -50,13 +47,13 @@ def _row(system: System) -> dict[str, Any]:
 
 def accuracy_line(system: System) -> str:
     """Return the accuracy of a system that we trained, beside what its document reports."""
-    test = read_card(_TRAINED / system.id).test
+    test = read_card(TRAINED / system.id).test
     low, high = test.interval
     return f"accuracy {test.accuracy:.1%} [{low:.1%}, {high:.1%}] of {test.n} pictures of FER2013; {system.document}: {system.reported}"
 
 
 def _measured(name: str) -> dict[str, Any]:
-    test = read_card(_TRAINED / name).test
+    test = read_card(TRAINED / name).test
     return {"n": test.n, "accuracy": test.accuracy, "interval": test.interval, "macro_f1": test.macro_f1}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from edge.package import MANIFEST, Manifest, check_manifest, file_sha256
 from edge.stage import ActionUnits, Boxes, Emotions, Scores, Stage, input_shapes
 
 PARITY = "parity.json"
+RUN = "run"  # the folder of what a package was tried out with, see `converters.evidence`
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,14 @@ class Comparison:
 
 
 def make_package(
-    manifest: Manifest, models: Mapping[str, onnx.ModelProto], comparisons: Sequence[Comparison], pictures: Inputs, *, folder: Path, say: Say
+    manifest: Manifest,
+    models: Mapping[str, onnx.ModelProto],
+    comparisons: Sequence[Comparison],
+    pictures: Inputs,
+    *,
+    folder: Path,
+    say: Say,
+    try_out: Callable[[Path], None] | None = None,
 ) -> Path:
     """Compare every network with its original, and write the package if all agree. What was there before is replaced in one step, or stays.
 
@@ -52,6 +60,7 @@ def make_package(
         pictures: See `converters.real_inputs.picture_inputs`.
         folder: Where the package goes; its name need not be the package's.
         say: Takes progress lines.
+        try_out: Called with the finished package before it takes its place; what it raises leaves what was there.
 
     Returns:
         `folder`.
@@ -68,13 +77,16 @@ def make_package(
         name = f"{run.stage}, {run.remark}" if run.remark else run.stage
         report = check_parity(run.original, models[run.stage], inputs[run.stage], limit=run.limit, where=f"{manifest.name}/{name}")
         worst = max(output.relative_error for output in report.outputs)
-        say(f"parity {manifest.name}/{name}: {worst:.1e} of the outputs' own deviation over {report.n_inputs} inputs (limit {run.limit:.2g})")
+        constant = "".join(f"; {output.n_constant} numbers of '{output.name}' are the same for all of them" for output in report.outputs if output.n_constant)
+        say(f"parity {manifest.name}/{name}: {worst:.1e} of the outputs' own deviation over {report.n_inputs} inputs (limit {run.limit:.2g}){constant}")
         reports[name] = report
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         temporary.chmod(0o755)
         _write(temporary / "new", manifest, models, reports)
+        if try_out is not None:
+            try_out(temporary / "new")
         if folder.exists():
             folder.rename(temporary / "old")
         (temporary / "new").rename(folder)
@@ -86,15 +98,16 @@ def make_package(
     return folder
 
 
-def require_replaceable(folder: Path, name: str) -> None:
+def require_replaceable(folder: Path, name: str, *, trained: bool) -> None:
     """Check that nothing but an earlier package of the same name is lost when a package is written to a folder.
 
     Args:
         folder: Where it goes.
         name: The package's.
+        trained: The package holds trained weights.
 
     Raises:
-        ConfigError: It is a file, holds files that are no part of a package, or holds another package.
+        ConfigError: It is a file, holds files that are no part of a package, another package, or trained weights where these are not.
     """
     hint = "name another folder with -o, or move away what is there"
     if not folder.exists():
@@ -108,10 +121,12 @@ def require_replaceable(folder: Path, name: str) -> None:
         manifest = msgspec.toml.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise ConfigError(f"{folder} is there and holds no package: it is not replaced", hint=hint) from error
-    if strangers := sorted(held - {MANIFEST, *manifest.files}):
+    if strangers := sorted(held - {MANIFEST, RUN, *manifest.files}):
         raise ConfigError(f"{folder} holds {strangers[0]}, which is no part of the package in it: it is not replaced", hint=hint)
     if manifest.name != name:
         raise ConfigError(f"{folder} holds the package '{manifest.name}': it is not replaced by '{name}'", hint=hint)
+    if manifest.trained and not trained:
+        raise ConfigError(f"{folder} holds trained weights: they are not replaced by random ones", hint=hint)
 
 
 def check_network(stage: Stage, model: onnx.ModelProto) -> None:

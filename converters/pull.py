@@ -32,11 +32,6 @@ def clips_dir() -> Path:
     return models_dir().parent / "clips"
 
 
-def list_known() -> dict[str, State]:
-    """Return the state of every package and clip that can be pulled, by name."""
-    return {**{name: package_state(name) for name in RECIPES}, **{file.name: clip_state(file) for file in known_files.CLIPS}}
-
-
 def clip_state(file: RegistryFile) -> State:
     """Return whether a clip is there and is the pinned one."""
     path = clips_dir() / file.name

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from converters.from_sklearn.features import LbpHistograms
 from converters.original import Original
-from converters.systems.system import System, Warmth
+from converters.systems.system import System, from_trained
 from edge.stage import CropInput, Emotions, EyesRegion, Stage
 
-TRAINED = Path(__file__).resolve().parents[1] / "trained"
 WEIGHTS = {"random-forest-5": "forest.skops", "hmm-5": "hmm.safetensors", "pca-mlp": "pipeline.skops"}
 
 # From above the brows to below the chin. Source: better on FER2013's PublicTest than the detector's box, whole or 0.85 of it, for forest and Markov models.
@@ -31,26 +30,22 @@ HMM_STAGE = _stage(32, _FIVE, scale=1 / 255, equalize=True)
 PCA_MLP_STAGE = _stage(32, ("happy", "sad", "afraid", "angry", "surprised", "disgusted"), scale=1 / 255, equalize=True)
 
 
-def _random_forest(warmth: Warmth, seed: int) -> dict[str, Original]:  # noqa: ARG001 - the weights are trained
+def _random_forest(folder: Path) -> dict[str, Original]:
     from converters.from_sklearn.sklearn_original import SklearnOriginal
 
-    return {FOREST_STAGE.name: SklearnOriginal.from_file(_weights("random-forest-5"), FOREST_STAGE, features=FOREST_FEATURES)}
+    return {FOREST_STAGE.name: SklearnOriginal.from_file(folder / WEIGHTS["random-forest-5"], FOREST_STAGE, features=FOREST_FEATURES)}
 
 
-def _hmm(warmth: Warmth, seed: int) -> dict[str, Original]:  # noqa: ARG001 - the weights are trained
+def _hmm(folder: Path) -> dict[str, Original]:
     from converters.from_sklearn.hmm_original import HmmOriginal
 
-    return {HMM_STAGE.name: HmmOriginal.from_file(_weights("hmm-5"), HMM_STAGE)}
+    return {HMM_STAGE.name: HmmOriginal.from_file(folder / WEIGHTS["hmm-5"], HMM_STAGE)}
 
 
-def _pca_mlp(warmth: Warmth, seed: int) -> dict[str, Original]:  # noqa: ARG001 - the weights are trained
+def _pca_mlp(folder: Path) -> dict[str, Original]:
     from converters.from_sklearn.sklearn_original import SklearnOriginal
 
-    return {PCA_MLP_STAGE.name: SklearnOriginal.from_file(_weights("pca-mlp"), PCA_MLP_STAGE)}
-
-
-def _weights(system: str) -> Path:
-    return TRAINED / system / WEIGHTS[system]
+    return {PCA_MLP_STAGE.name: SklearnOriginal.from_file(folder / WEIGHTS["pca-mlp"], PCA_MLP_STAGE)}
 
 
 SYSTEMS = (
@@ -61,7 +56,8 @@ SYSTEMS = (
         description="gray crop -> histograms of local binary patterns -> random forest -> 5 emotions, in one network; trained on FER2013",
         reported="accuracy 0.513, macro F1 0.438, on a part of its own 1,380 photographs",
         stages=(FOREST_STAGE,),
-        build=_random_forest,
+        build=from_trained("random-forest-5", _random_forest),
+        load=_random_forest,
         trained=True,
         cpu_only="TensorRT has no operator for decision trees",
     ),
@@ -72,7 +68,8 @@ SYSTEMS = (
         description="gray crop -> principal components -> a hidden Markov model of 10 states for each of 5 emotions; trained on FER2013",
         reported="accuracy 0.224, macro F1 0.078, on a part of its own 1,380 photographs; it concludes that such models suit sequences, not single pictures",
         stages=(HMM_STAGE,),
-        build=_hmm,
+        build=from_trained("hmm-5", _hmm),
+        load=_hmm,
         trained=True,
     ),
     System(
@@ -82,7 +79,8 @@ SYSTEMS = (
         description="equalised gray crop -> principal components -> perceptron -> 6 emotions; trained on FER2013",
         reported="no accuracy; 8 components keep 80 % of what all of them give",
         stages=(PCA_MLP_STAGE,),
-        build=_pca_mlp,
+        build=from_trained("pca-mlp", _pca_mlp),
+        load=_pca_mlp,
         trained=True,
     ),
 )

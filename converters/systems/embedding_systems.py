@@ -10,7 +10,7 @@ from converters.from_dlib.embedding_network import SIDE_PX
 from converters.from_dlib.onnx_from_dlib import INPUT, OFFSETS, OUTPUT, SCALE
 from converters.original import Original
 from converters.registry import fetch
-from converters.systems.system import System, Warmth
+from converters.systems.system import System, from_trained
 from converters.training.fer2013 import LABELS
 from edge.errors import require
 from edge.package import Origin, file_sha256
@@ -40,10 +40,8 @@ PERCEPTRON = Stage(
     outputs=(Emotions(tensor="emotions", activation="none", labels=LABELS),),  # the network ends in a softmax
 )
 
-_TRAINED = Path(__file__).parents[1] / "trained"
 
-
-def _build_embedding_mlp(_warmth: Warmth, _seed: int) -> dict[str, Original]:
+def _embedding_mlp(folder: Path) -> dict[str, Original]:
     require("dlib", install="make frameworks", why="comparing the embedding network with dlib's own run of it")
     require("keras", install="make frameworks", why="the perceptron")
     from converters.from_dlib.dlib_run import DlibOriginal
@@ -51,7 +49,7 @@ def _build_embedding_mlp(_warmth: Warmth, _seed: int) -> dict[str, Original]:
     from converters.from_keras.keras_original import KerasOriginal
 
     (embedding,) = fetch([known_files.DLIB_EMBEDDING], say=_to_stderr)
-    perceptron = _TRAINED / "embedding-mlp-7" / WEIGHTS
+    perceptron = folder / WEIGHTS
     return {
         EMBEDDING.name: DlibOriginal(embedding),
         PERCEPTRON.name: KerasOriginal(load_keras(perceptron), name=PERCEPTRON.name, sha256=file_sha256(perceptron)),
@@ -71,7 +69,8 @@ SYSTEMS = (
         description="RGB face 150x150 -> 128-number embedding (dlib's ResNet-29) -> perceptron 128-86-64-32-16 -> 7 emotions",
         reported="54 % on FER2013; Kaggle 2013: winner 71 %, tenth 62.1 %",
         stages=(EMBEDDING, PERCEPTRON),
-        build=_build_embedding_mlp,
+        build=from_trained("embedding-mlp-7", _embedding_mlp),
+        load=_embedding_mlp,
         licence="Apache-2.0 (perceptron), CC0-1.0 (embedding)",
         trained=True,
         origins=(Origin(file=_DLIB.members[-1], package=_DLIB.wheel.requirement, sha256=_DLIB.sha256, framework="dlib", licence=_DLIB.licence, url=_DLIB.url),),

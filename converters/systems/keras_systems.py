@@ -78,7 +78,7 @@ def _emotions(name: str, description: str, reported: str) -> System:
         document="document 002",
         framework="Keras",
         description=f"face 299x299 -> {description}, flatten, dropout, batch norm, dense -> 5 emotions",
-        reported=f"{reported}; 1,380 pictures of its own",
+        reported=f"{reported}; on a part of 1,380 pictures of its own",
         stages=(_FACE,),
         build=_build(name, _FACE),
         load=_load(name, _FACE),

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from converters.original import Array, Original
-from edge.package import Origin, Quality
+from edge.package import Manifest, Origin, Quality
 from edge.stage import Stage
+
+# What we trained, and its cards, by the name of the system.
+TRAINED = Path(__file__).resolve().parents[1] / "trained"
 
 # Crops to give an untrained network the statistics of its layers, by stage name: float32[N, ...] as the stage's `input` asks for. A builder that needs no such
 # thing ignores them.
@@ -30,13 +33,13 @@ class System:
         reported: What the document reports, with its conditions.
         stages: As in the package.
         build: Makes the networks: untrained and seeded, or from the weights that we trained, where `trained`.
+        load: Makes the networks from a user's weights: a checkpoint of the framework, or the folder that training wrote; nothing in them runs.
         licence: Of the networks.
         trained: The builder's weights were trained by us.
         detector: Package that finds its faces; empty for whole pictures.
         origins: Third-party networks inside.
         quality: Limits past which numbers are withheld.
         cpu_only: Why no GPU engine can hold it.
-        load: Makes the networks from a checkpoint of the framework, where it can; weights alone, nothing in the file runs.
         max_relative_error: Limit of the parity run, as a fraction of each output's own deviation over the inputs.
     """
 
@@ -47,11 +50,37 @@ class System:
     reported: str
     stages: tuple[Stage, ...]
     build: Build
+    load: Callable[[Path], dict[str, Original]]
     licence: str = "Apache-2.0"
     trained: bool = False
     detector: str = "blazeface"
     origins: tuple[Origin, ...] = ()
     quality: Quality = field(default_factory=Quality)
     cpu_only: str = ""
-    load: Callable[[Path], dict[str, Original]] | None = None
     max_relative_error: float = 1e-3
+
+    def manifest(self) -> Manifest:
+        """Return the manifest of its package, without the hashes of its files."""
+        return Manifest(
+            schema="edge.package/1",
+            name=self.id,
+            task="face-affect",
+            description=self.description,
+            trained=self.trained,
+            licence=self.licence,
+            stages=self.stages,
+            files={},
+            origins=self.origins,
+            detector=self.detector,
+            quality=self.quality,
+            cpu_only=self.cpu_only,
+        )
+
+
+def from_trained(name: str, load: Callable[[Path], dict[str, Original]]) -> Build:
+    """Return the builder of a system that we trained: its own weights need neither warmth nor seed."""
+
+    def build(_warmth: Warmth, _seed: int) -> dict[str, Original]:
+        return load(TRAINED / name)
+
+    return build

@@ -3,6 +3,10 @@
 Every network gives logits and the package names what is applied to them. Document 004 resizes faces to 98x80 and normalises gray values as (x - 127) / 128.
 Its detector gives squares, so they are stretched; they are not turned, for it does not say so. It orders the action units, not the emotions: those stand in the
 order of its application's window.
+
+Ours, where the documents are silent: the widths of AR1 to AR5 and of every perceptron; that AR4's extractor, which the document calls one of features, names
+the 15 action units, and that a sigmoid makes presences of them; version 1 of Inception-ResNet; the crops and ImageNet's normalisation of document 002's two;
+and that 98 is the height (an equation of document 004 has it the other way round).
 """
 
 from __future__ import annotations
@@ -103,7 +107,7 @@ def resnet_22(*, blocks: int = 8, neutral_rule: bool = False) -> System:
         reported = "FN1 to FN4: 88.59, 65.12, 61.47, 74.92 %" if neutral_rule else "FN1 to FN4: 75.40, 64.79, 58.13, 65.74 %"
         return _document_004("resnet18-22", "resnet18", "gray 98x80 crop to 15 AUs and 7 emotions, ResNet18", reported, neutral_rule=neutral_rule)
     description = f"gray 98x80 crop to 15 AUs and 7 emotions, ResNet of {blocks} basic blocks"
-    reported = "more than 50 blocks: not in real time"
+    reported = "of ResNets with more than 50 blocks: not in real time"
     return _document_004(f"resnet-22-blocks{blocks}", f"resnet-{blocks}-blocks", description, reported, neutral_rule=neutral_rule)
 
 
@@ -117,7 +121,7 @@ def inceptionv4_22(*, neutral_rule: bool = False) -> System:
 def inception_resnet_22(*, neutral_rule: bool = False) -> System:
     """Return the Inception-ResNet of document 004; `neutral_rule` as in `resnet_22`."""
     reported = "FN1 to FN4: 88.19, 67.91, 59.06, 74.92 %" if neutral_rule else "FN1 to FN4: 86.72, 63.95, 48.08, 78.26 %"
-    description = "gray 98x80 crop to 15 AUs and 7 emotions, Inception-ResNet-v1 with one input channel"
+    description = "gray 98x80 crop to 15 AUs and 7 emotions, Inception-ResNet (version 1: ours) with one input channel"
     return _document_004("inception-resnet-22", "inception-resnet", description, reported, neutral_rule=neutral_rule)
 
 

@@ -9,6 +9,7 @@ import msgspec
 from converters.training.measure import Result, WholeTest
 
 CARD = "card.json"
+PICTURE = "confusion.png"
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Trains `hmm-5`: one hidden Markov model for each class on principal components, after document 002, and measures the document's single chain beside it."""
+"""Trains `hmm-5`: one hidden Markov model for each class on principal components, after document 002, and measures a single chain of all pictures beside it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def train(data: Path, out: Path, say: Say) -> Card:
         predicted = most_likely(HmmOriginal(fitted[n], HMM_STAGE, sha256=""), faces, HMM_STAGE)
         variants[n] = variant(f"{n} components", faces, predicted, labels)
     best = max(N_COMPONENTS, key=lambda n: variants[n].validation_accuracy)
-    say("the document's own use: one chain over all pictures")
+    say("what document 002 may have done: one chain over all pictures")
     chain = _one_chain({split: each[:, :best] for split, each in rows.items()}, faces, labels)
     out.mkdir(parents=True, exist_ok=True)
     weights = out / WEIGHTS[NAME]
@@ -100,7 +100,10 @@ def _one_chain(rows: Mapping[str, Rows], faces: Mapping[str, ChosenFaces], label
     table = np.zeros((N_STATES, len(labels)), np.int64)
     np.add.at(table, (model.predict(rows[TRAINING]), faces[TRAINING].truth), 1)
     class_of_state = table.argmax(axis=1)
-    recipe = f"the document's own use: one model of {N_STATES} states, all training pictures as one chain, each state taken for its commonest class"
+    recipe = (
+        f"what document 002 may have done (it does not say): one model of {N_STATES} states, all training pictures as one chain, each state taken for its"
+        " commonest class"
+    )
     return variant(recipe, faces, {split: class_of_state[model.predict(rows[split])] for split in (PUBLIC_TEST, PRIVATE_TEST)}, labels)
 
 
@@ -114,7 +117,7 @@ def _account(n_components: int, variants: tuple[Variant, ...]) -> Account:
             f"{n_components} whitened principal components (of {tried}, the number that is best on PublicTest)",
             f"one Gaussian hidden Markov model of {N_STATES} states with diagonal covariances for each class; a picture is a sequence of one",
             "the class is the most likely one given the picture: likelihood times the class's share of the training pictures",
-            "trained on Training; crop and number of components chosen on PublicTest; PrivateTest decided nothing",
+            "trained on Training; number of components chosen on PublicTest, crop by hand; PrivateTest decided nothing",
         ),
         reported=(Reported(source="document 002, its own photographs", accuracy=0.224, macro_f1=0.078),),
         remarks=(

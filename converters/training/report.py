@@ -12,12 +12,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from converters.training.card import Card, Reported, Variant, write_card
+from converters.training.card import PICTURE, Card, Reported, Variant, write_card
 from converters.training.fer2013 import N_IN_TEST, PRIVATE_TEST, PUBLIC_TEST, TRAINING, Faces, Fer2013, Labels
 from converters.training.measure import Result, measure, measure_whole
 from edge.package import file_sha256
-
-PICTURE = "confusion.png"
 
 
 @dataclass(frozen=True)

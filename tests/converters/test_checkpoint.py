@@ -25,7 +25,7 @@ from converters.__main__ import main
 from converters.checkpoint import export_checkpoint
 from converters.description import Description
 from converters.errors import ParityFailure
-from converters.evidence import Evidence, evidence_dir
+from converters.evidence import Evidence
 from converters.from_keras.keras_backend import keras
 from converters.systems.torch_networks.architectures import ARCHITECTURES, DESCRIBED
 from converters.systems.torch_networks.first_weights import set_first_weights
@@ -160,9 +160,9 @@ def test_an_example_of_the_guide_ends_in_a_package_that_runs(block: list[list[st
     assert re.search(rf"parity {folder.name}/network: \S+ of the outputs' own deviation over 48 inputs \(limit 0.001\)", captured.err)
     package = load_package(folder)
     assert package.manifest.trained
-    evidence = msgspec.json.decode((evidence_dir() / package.name / "evidence.json").read_bytes(), type=Evidence)
+    evidence = msgspec.json.decode((folder / "run" / "evidence.json").read_bytes(), type=Evidence)
     assert (evidence.package_sha256, evidence.with_numbers) == (package.sha256, evidence.frames)
-    first = json.loads((evidence_dir() / package.name / "records.jsonl").read_text().splitlines()[1])["faces"][0]
+    first = json.loads((folder / "run" / "records.jsonl").read_text().splitlines()[1])["faces"][0]
     assert len(first["emotions"]) == 7
     assert len(first["action_units"] or {}) == (15 if "resnet" in folder.name else 0)
     assert edge.cli.main([*run[1:], "--print-config"]) == 0

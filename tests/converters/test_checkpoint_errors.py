@@ -128,7 +128,7 @@ def test_either_a_system_or_a_description() -> None:
         export("mine.pth", None, system="resnet18-23")
     with pytest.raises(ConfigError, match="expected 8 to 60 residual blocks, got 61"):
         export("mine.pth", None, system="resnet-22-blocks61")
-    with pytest.raises(ConfigError, match="the system 'random-forest-5' takes no checkpoint of yours\n  train it again: python -m converters train"):
+    with pytest.raises(ConversionError, match=r"expected the folder that training 'random-forest-5' wrote, got the file mine.pth\n  your own estimator"):
         export("mine.pth", None, system="random-forest-5")
     with pytest.raises(ConfigError, match="--trusted is for programs; with --system a checkpoint holds weights alone"):
         export("mine.pth", None, system="resnet18-22", trusted=True)

@@ -15,8 +15,8 @@ from converters.from_sklearn.features import LbpHistograms
 from converters.from_sklearn.sklearn_original import SklearnOriginal
 from converters.original import Array, Original
 from converters.parity import check_parity
-from converters.systems.classical_systems import SYSTEMS, TRAINED, WEIGHTS
-from converters.systems.system import System
+from converters.systems.classical_systems import SYSTEMS, WEIGHTS
+from converters.systems.system import TRAINED, System
 from converters.training.card import read_card
 from converters.training.chosen_faces import choose_faces, crop_and_labels, most_likely
 from converters.training.fer2013 import PRIVATE_TEST, Fer2013, Split, read_fer2013

@@ -21,11 +21,10 @@ from converters.real_inputs import find_faces, read_frames
 from converters.systems.classical_systems import FOREST_FEATURES, FOREST_STAGE, HMM_STAGE, PCA_MLP_STAGE, WEIGHTS
 from converters.systems.known import KNOWN
 from converters.training import hmm, pca_mlp, random_forest
-from converters.training.card import CARD, read_card, table
+from converters.training.card import CARD, PICTURE, read_card, table
 from converters.training.chosen_faces import choose_faces, crop_and_labels
 from converters.training.fer2013 import LABELS, PRIVATE_TEST, TRAINING, read_fer2013
 from converters.training.recipes import RECIPES
-from converters.training.report import PICTURE
 from edge.package import file_sha256, load_package
 from edge.stage import Stage
 from tests.converters.gray_faces import answers, gray_faces

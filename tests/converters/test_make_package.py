@@ -110,6 +110,38 @@ def test_the_errors_in_the_report_are_those_between_the_two() -> None:
         check_parity(Linear(WEIGHTS), network(off), {"crop": CROPS}, limit=0.01, where="toy")
 
 
+def test_numbers_that_never_change_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    still = WEIGHTS * np.array([1, 0], np.float32)
+    (output,) = check_parity(Linear(still), network(still), {"crop": CROPS}, limit=1e-4, where="toy").outputs
+    assert output.n_constant == 1
+    make_package(
+        manifest_of(STAGE), {"network": network(still)}, [Comparison("network", Linear(still), 1e-4)], {"network": {"crop": CROPS}}, folder=folder, say=print
+    )
+    assert "; 1 numbers of 'scores' are the same for all of them" in capsys.readouterr().out
+
+
+def test_what_cannot_be_tried_out_does_not_take_its_place(folder: Path) -> None:
+    make(folder, network())
+    before = load_package(folder).sha256
+
+    def fail(package: Path) -> None:
+        assert load_package(package).sha256 == before
+        raise ConversionError("it does not run")
+
+    with pytest.raises(ConversionError, match="it does not run"):
+        make_package(
+            manifest_of(STAGE),
+            {"network": network()},
+            [Comparison("network", Linear(WEIGHTS), 1e-4)],
+            {"network": {"crop": CROPS}},
+            folder=folder,
+            say=print,
+            try_out=fail,
+        )
+    assert [path.name for path in folder.parent.iterdir()] == ["toy"]
+    assert load_package(folder).sha256 == before
+
+
 def test_over_the_limit_nothing_is_written_and_what_was_there_stays(folder: Path) -> None:
     with pytest.raises(ParityFailure, match="toy/network: output 'scores' differs"):
         make(folder, network(WEIGHTS * np.float32(1.01)))

@@ -16,12 +16,11 @@ from converters.from_keras.keras_original import KerasOriginal
 from converters.parity import check_parity
 from converters.real_inputs import read_frames
 from converters.systems.embedding_systems import PERCEPTRON, WEIGHTS
-from converters.training.card import CARD, read_card
+from converters.training.card import CARD, PICTURE, read_card
 from converters.training.embedding_mlp import L2, balanced, fit, perceptron, predict, train
 from converters.training.face_embeddings import EmbeddedFaces, embed_faces
 from converters.training.fer2013 import LABELS, PRIVATE_TEST, Split, find_faces, read_fer2013
 from converters.training.measure import measure
-from converters.training.report import PICTURE
 from edge.errors import ConfigError
 from edge.frame import Pixels
 from edge.package import file_sha256, load_package

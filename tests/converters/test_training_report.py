@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from converters.training.card import CARD, Card, Reported, Variant, read_card, table, write_card
+from converters.training.card import CARD, PICTURE, Card, Reported, Variant, read_card, table, write_card
 from converters.training.chosen_faces import ChosenFaces
 from converters.training.fer2013 import PRIVATE_TEST, PUBLIC_TEST, TRAINING, Fer2013, Split, check_enough
 from converters.training.measure import confusion_matrix, measure, measure_whole, wilson_interval
-from converters.training.report import PICTURE, Account, draw_confusion, variant, write_report
+from converters.training.report import Account, draw_confusion, variant, write_report
 from edge.errors import ConfigError
 from edge.package import file_sha256
 
