@@ -291,8 +291,10 @@ def _decode(stage: Stage, output: Output, rows: Tensor, readings: Sequence[Readi
         for face, score in zip(_faces(readings), activated(rows, output.activation)[:, 0].tolist(), strict=True):
             face.presence, face.present = score, face.present and score >= output.min_score
     elif isinstance(output, Named):
-        for reading, part in zip(readings, numbers.part(output, rows), strict=True):
-            if np.isfinite(part).all():
+        parts = numbers.part(output, rows)
+        all_finite = math.isfinite(parts.sum())
+        for reading, part in zip(readings, parts, strict=True):
+            if all_finite or np.isfinite(part).all():
                 reading.parts.append(part)
             elif _NO_NUMBER not in reading.lacks:
                 reading.lacks += (_NO_NUMBER,)

@@ -38,7 +38,7 @@ class NumberRow:
 
     def __init__(self, outputs: Sequence[Named]) -> None:
         self._units = {id(output): _UnitTable(output) for output in outputs if isinstance(output, ActionUnits)}
-        self._outputs = list(outputs)
+        self._layout = [_Numbers(output) for output in outputs]
 
     def part(self, output: Named, rows: NDArray[np.float32]) -> Values:
         """Return an output's part of the row, for each subject.
@@ -56,12 +56,15 @@ class NumberRow:
         values = activated(rows if output.columns is None else rows[:, slice(*output.columns)], output.activation)
         if isinstance(output, ActionUnits):
             return self._units[id(output)].intensities(values)
-        if output.activation == "none" and not (values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING) and np.isfinite(values).all():
+        if output.activation != "none":
+            return values
+        least, most = values.min(), values.max()
+        if least < -_ROUNDING or most > 1 + _ROUNDING:
             raise InferenceFailed(
-                f"expected {role_of(output)} from 0 to 1 in '{output.tensor}', got {values.min():.3g} to {values.max():.3g}",
+                f"expected {role_of(output)} from 0 to 1 in '{output.tensor}', got {least:.3g} to {most:.3g}",
                 hint="the network's last layer gives logits: its package must name the activation, sigmoid or softmax",
             )
-        return np.asarray(np.minimum(np.maximum(values, 0.0), 1.0))  # NaN stays NaN
+        return values if least >= 0 and most <= 1 else np.asarray(np.minimum(np.maximum(values, 0.0), 1.0))  # NaN stays NaN
 
     def estimate(self, values: Values) -> Estimate:
         """Name the numbers of a whole row, smoothed or not.
@@ -72,15 +75,22 @@ class NumberRow:
         named: dict[str, Mapping[str, float]] = {}
         row = values.tolist()
         start = 0
-        for output in self._outputs:
-            labels = output.labels if isinstance(output, Emotions) else output.names
-            numbers = dict(zip(labels, row[start : start + len(labels)], strict=True))
-            start += len(labels)
-            if isinstance(output, Emotions):
-                numbers = numbers if output.neutral_below is None else with_neutral(numbers, output.neutral_below)
-                numbers = {name: numbers[name] for name in EMOTIONS if name in numbers}
-            named[role_of(output)] = numbers
+        for output in self._layout:
+            numbers = {name: row[start + place] for name, place in output.places}
+            start += len(output.places)
+            named[output.role] = numbers if output.neutral_below is None else with_neutral(numbers, output.neutral_below)
         return Estimate(**named)
+
+
+class _Numbers:
+    """Where the numbers of an output stand in its part of a row, in the order in which a record names them."""
+
+    def __init__(self, output: Named) -> None:
+        self.role = role_of(output)
+        self.neutral_below = output.neutral_below if isinstance(output, Emotions) else None
+        in_row = output.labels if isinstance(output, Emotions) else output.names
+        in_record = [name for name in EMOTIONS if name in in_row] if isinstance(output, Emotions) else in_row
+        self.places = [(name, in_row.index(name)) for name in in_record]
 
 
 def with_neutral(others: Mapping[str, float], below: float) -> dict[str, float]:
@@ -91,11 +101,11 @@ def with_neutral(others: Mapping[str, float], below: float) -> dict[str, float]:
         below: The score t of the rule, in (0, 1).
 
     Returns:
-        All of them.
+        All of them, neutral first as in the contract.
     """
     most = max(others.values())
     neutral = 1 - most * (1 - below) / below if most <= below else below * (1 - most) / (1 - below)
-    return {**others, "neutral": min(max(neutral, 0.0), 1.0)}
+    return {"neutral": min(max(neutral, 0.0), 1.0), **others}
 
 
 def _units(output: ActionUnits) -> tuple[ActionUnit, ...]:
