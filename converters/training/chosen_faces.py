@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.original import Array, Original
-from converters.training.fer2013 import LABELS, TRAINING, Fer2013, Labels, Say, Split, cut_faces, find_faces
+from converters.registry import Say
+from converters.training.fer2013 import LABELS, TRAINING, Fer2013, Labels, Split, cut_faces, find_faces
 from edge import crop
 from edge.frame import Pixels
 from edge.package import Package

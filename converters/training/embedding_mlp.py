@@ -16,10 +16,11 @@ from imblearn.over_sampling import SMOTE
 from converters.from_keras.keras_backend import keras
 from converters.from_keras.keras_file import load_keras
 from converters.original import Array
+from converters.registry import Say
 from converters.systems.embedding_systems import PERCEPTRON, WEIGHTS
 from converters.training.card import Card, Reported
 from converters.training.face_embeddings import EmbeddedFaces, embed_faces
-from converters.training.fer2013 import LABELS, N_IN_TEST, PRIVATE_TEST, PUBLIC_TEST, TRAINING, Labels, Say, check_enough, read_fer2013
+from converters.training.fer2013 import LABELS, N_IN_TEST, PRIVATE_TEST, PUBLIC_TEST, TRAINING, Labels, check_enough, read_fer2013
 from converters.training.measure import wilson_interval
 from converters.training.report import Account, variant, write_report
 from edge.package import load_package

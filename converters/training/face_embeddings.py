@@ -14,9 +14,9 @@ from converters import known_files
 from converters.from_dlib.embedding_network import N_CHANNELS_OUT
 from converters.from_dlib.onnx_from_dlib import OUTPUT, onnx_from_dlib
 from converters.original import Array
-from converters.registry import fetch
+from converters.registry import Say, fetch
 from converters.systems.embedding_systems import EMBEDDING
-from converters.training.fer2013 import Labels, Say, Split, cut_faces, find_faces
+from converters.training.fer2013 import Labels, Split, cut_faces, find_faces
 from converters.training.kept_arrays import kept
 from edge import crop
 from edge.engine.ort import OrtEngine, default_threads

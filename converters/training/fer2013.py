@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.registry import Say
 from converters.training.kept_arrays import kept
 from edge import crop
 from edge.clock import StageTimes
@@ -29,7 +30,6 @@ from edge.frame import Pixels
 from edge.package import Package, file_sha256
 from edge.stage import CropInput
 
-Say = Callable[[str], None]
 Labels = NDArray[np.int64]
 
 # The data set's numbers 0 to 6, by the names of the contract.

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from converters.from_sklearn.hmm_original import HmmOriginal, HmmParameters
+from converters.registry import Say
 from converters.systems.classical_systems import HMM_STAGE, WEIGHTS
 from converters.training.card import Card, Reported, Variant
 from converters.training.chosen_faces import ChosenFaces, choose_faces, crop_and_labels, most_likely
-from converters.training.fer2013 import PRIVATE_TEST, PUBLIC_TEST, TRAINING, Labels, Say, check_enough, read_fer2013
+from converters.training.fer2013 import PRIVATE_TEST, PUBLIC_TEST, TRAINING, Labels, check_enough, read_fer2013
 from converters.training.report import Account, variant, write_report
 from edge.package import load_package
 

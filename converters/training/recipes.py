@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from converters.registry import Say
 from converters.training.card import Card, table
-from converters.training.fer2013 import Say
 from edge.errors import require
 
 
