@@ -15,9 +15,10 @@ import pytest
 from onnx import helper
 
 from converters.errors import ConversionError, ParityFailure
-from converters.make_package import Comparison, check_network, make_package
+from converters.make_package import RUN, Comparison, check_network, make_package, require_replaceable
 from converters.original import Array
 from converters.parity import check_parity
+from edge.errors import ConfigError
 from edge.package import file_sha256, load_package
 from edge.stage import Boxes, BoxRegion, CropInput, Scores, Stage
 from tests.toy import graph_of
@@ -140,6 +141,14 @@ def test_what_cannot_be_tried_out_does_not_take_its_place(folder: Path) -> None:
         )
     assert [path.name for path in folder.parent.iterdir()] == ["toy"]
     assert load_package(folder).sha256 == before
+
+
+def test_trained_weights_are_not_replaced_by_random_ones(folder: Path) -> None:
+    make(folder, network())
+    (folder / RUN).mkdir()  # what a package was tried out with is a part of it
+    require_replaceable(folder, "toy", trained=True)
+    with pytest.raises(ConfigError, match="toy holds trained weights: they are not replaced by random ones\n  name another folder"):
+        require_replaceable(folder, "toy", trained=False)
 
 
 def test_over_the_limit_nothing_is_written_and_what_was_there_stays(folder: Path) -> None:
