@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
 from edge import quality
@@ -12,7 +11,7 @@ from edge.affect import AffectNetworks, FaceReading, Scene
 from edge.clock import StageTimes, monotonic_ns
 from edge.config import Config
 from edge.detect import FaceDetector
-from edge.engine import Choice, choose, close_engines, open_engines
+from edge.engine import Choice, PrecisionChoice, choose, close_engines, open_engines
 from edge.engine.engine import Engine
 from edge.errors import ConfigError, EngineError, PackageError
 from edge.face import Face
@@ -44,7 +43,7 @@ class Analyzer:
         config: Settings; `source` is not looked at.
 
     Attributes:
-        choice: What runs the networks.
+        choice: What runs the networks of the affect package.
         notes: What a user must hear of, such as a GPU that could not be used.
         package: The affect package.
         detector_package: The package that finds its faces; None where it looks at whole pictures only.
@@ -69,10 +68,11 @@ class Analyzer:
         self.detector_package: Package | None = None
         if self.package.manifest.detector:
             self.detector_package = load_package(self.package.detector_path(), allow_untrained=config.allow_untrained)
-        self.choice: Choice = choose(config.engine, config.precision, cpu_only=self.package.manifest.cpu_only)
-        for_detection, for_affect = self._open()
-        self._engines: list[Engine] = [*for_detection, *for_affect]
+        self._engines: list[Engine] = []
+        self._gpu_starts = True
         try:
+            for_detection = self._open(self.detector_package, self._precision_of_detection())[1] if self.detector_package is not None else []
+            self.choice, for_affect = self._open(self.package, config.precision)
             self._detector = FaceDetector(self.detector_package, for_detection) if self.detector_package is not None else None
             self._networks = AffectNetworks(self.package, for_affect)
         except BaseException:
@@ -153,18 +153,27 @@ class Analyzer:
                 hint="--roi L,T,R,B counts pixels from the picture's top left, after rotation",
             )
 
-    def _open(self) -> tuple[list[Engine], list[Engine]]:
-        """Load the networks, on the CPU where `auto` had chosen a GPU that does not start."""
-        packages = [self.detector_package, self.package]
+    def _precision_of_detection(self) -> PrecisionChoice:
+        """As asked, if the detector has it: what was asked for by name is the affect package's."""
+        asked, detector = self._config.precision, self.detector_package
+        if detector is None or asked == "auto" or asked in detector.offers:
+            return asked
+        self.notes.append(f"the face detector '{detector.name}' runs in fp32: it offers no {asked} (python -m converters quantize {detector.name})")
+        return "fp32"
+
+    def _open(self, package: Package, precision: PrecisionChoice) -> tuple[Choice, list[Engine]]:
+        """Load a package's networks, on the CPU where `auto` had chosen a GPU that does not start."""
+        choice = choose(self._config.engine, precision, package, gpu=self._gpu_starts)
         try:
-            for_detection, for_affect = (open_engines(package, self.choice) if package is not None else [] for package in packages)
+            engines = open_engines(package, choice)
         except EngineError as error:
-            if not (self.choice.cuda and self.choice.fallback):
+            if not (choice.cuda and choice.fallback):
                 raise
+            self._gpu_starts = False
             self.notes.append(f"the GPU is not used, the networks run on the CPU: {error.args[0]}")
-            self.choice = msgspec.structs.replace(self.choice, cuda=False, why=f"{self.choice.why}, which did not start: CPU instead")
-            for_detection, for_affect = (open_engines(package, self.choice) if package is not None else [] for package in packages)
-        return for_detection, for_affect
+            return self._open(package, precision)
+        self._engines += engines
+        return choice, engines
 
     def _smoother(self) -> Smoother:
         return Unsmoothed() if self._config.smooth == "none" else Ema(self._config.time_constant)

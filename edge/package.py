@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,8 @@ MANIFEST = "package.toml"
 PACKAGE_SCHEMA = "edge.package/1"
 
 Precision = Literal["fp32", "fp16", "int8"]
+# Those that `python -m converters quantize` adds.
+Reduced = Literal["fp16", "int8"]
 
 
 class Quality(Strict, frozen=True):
@@ -59,6 +62,8 @@ class Manifest(Strict, frozen=True):
         low_confidence: Labels that the package cannot vouch for: the contract's, or its own.
         not_offered: Labels of the contract that it does not give at all, with the reason.
         cpu_only: Why no GPU engine can hold the networks (trees, say); empty where one can.
+        precisions: Beside fp32, each precision that the package offers, and in it the precision of each stage's network: what would lose too much stays `fp32`.
+        keep_fp32: By stage, the nodes that compute in FP32 wherever the others compute in FP16.
         evidence: SHA-256 of the report of each run that stands behind the package.
     """
 
@@ -76,6 +81,8 @@ class Manifest(Strict, frozen=True):
     not_offered: dict[str, str] = msgspec.field(default_factory=dict)
     quality: Quality = Quality()
     cpu_only: str = ""
+    precisions: dict[Reduced, dict[str, Precision]] = msgspec.field(default_factory=dict)
+    keep_fp32: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     evidence: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -102,19 +109,44 @@ class Package(msgspec.Struct, frozen=True):
         beside = self.path.parent / self.manifest.detector
         return beside if (beside / MANIFEST).exists() else models_dir() / self.manifest.detector
 
-    def model_path(self, stage: Stage, precision: Precision = "fp32") -> Path:
-        """Return the ONNX file of a stage in a precision: `mesh.onnx`, `mesh.fp16.onnx`, `mesh.int8.onnx`.
+    @property
+    def offers(self) -> tuple[Precision, ...]:
+        """The precisions that the package can run in."""
+        return ("fp32", *self.manifest.precisions)
+
+    def require_offered(self, precision: Precision) -> None:
+        """Check that the package can run in a precision.
 
         Raises:
-            PackageNotFound: The package has no such file.
+            PackageNotFound: It cannot.
         """
-        name = stage.model if precision == "fp32" else f"{stage.model.removesuffix('.onnx')}.{precision}.onnx"
-        if name not in self.manifest.files:
+        if precision not in self.offers:
             raise PackageNotFound(
-                f"package '{self.name}' has no {precision} network for its stage '{stage.name}' (expected {name} in {self.path})",
-                hint="choose --precision fp32, or add it: python -m converters quantize (not yet available)",
+                f"package '{self.name}' has no {precision} networks: it offers {', '.join(self.offers)}",
+                hint=f"--precision fp32, or add them on a workstation: python -m converters quantize {self.name} --precision {precision} --calibration default",
             )
-        return self.path / name
+
+    def stage_precision(self, stage: Stage, precision: Precision) -> Precision:
+        """Return the precision of a stage's network where the package runs in one.
+
+        Raises:
+            PackageNotFound: The package does not offer it.
+        """
+        self.require_offered(precision)
+        return "fp32" if precision == "fp32" else self.manifest.precisions[precision][stage.name]
+
+    def model_path(self, stage: Stage, precision: Precision = "fp32") -> Path:
+        """Return the ONNX file that a stage runs where the package runs in a precision: `mesh.int8.onnx`, or `mesh.onnx` where it stays in FP32.
+
+        Raises:
+            PackageNotFound: The package does not offer the precision.
+        """
+        return self.path / model_file(stage, self.stage_precision(stage, precision))
+
+
+def model_file(stage: Stage, precision: Precision) -> str:
+    """Return the name of a stage's network of a precision: `mesh.onnx`, `mesh.fp16.onnx`, `mesh.int8.onnx`."""
+    return stage.model if precision == "fp32" else f"{stage.model.removesuffix('.onnx')}.{precision}.onnx"
 
 
 def models_dir() -> Path:
@@ -175,6 +207,8 @@ def check_manifest(manifest: Manifest, *, where: str) -> None:
     for stage in manifest.stages:
         if stage.model not in manifest.files:
             refuse(f"stage '{stage.name}' names {stage.model}, which is not listed under [files]")
+    for problem in _precision_problems(manifest):
+        refuse(problem)
     outputs = [output for stage in manifest.stages for output in stage.outputs]
     own = {label for output in outputs if isinstance(output, Scores) for label in output.labels}
     for label in (*manifest.low_confidence, *manifest.not_offered):
@@ -185,6 +219,21 @@ def check_manifest(manifest: Manifest, *, where: str) -> None:
         refuse("quality limits the pose, which no stage tells: it takes landmarks")
     if limits.min_sharpness is not None and not any(isinstance(stage.input, CropInput | ClipInput) for stage in manifest.stages):
         refuse("quality limits the sharpness of a crop, and no stage takes one")
+
+
+def _precision_problems(manifest: Manifest) -> Iterator[str]:
+    stages = {stage.name: stage for stage in manifest.stages}
+    for offered, of_stages in manifest.precisions.items():
+        if of_stages.keys() != stages.keys():
+            yield f"precisions.{offered} expects a line for each stage ({', '.join(stages)}), got {', '.join(of_stages) or 'none'}"
+            continue
+        for name, precision in of_stages.items():
+            if model_file(stages[name], precision) not in manifest.files:
+                yield f"precisions.{offered} names {model_file(stages[name], precision)}, which is not listed under [files]"
+        if offered not in of_stages.values():
+            yield f"precisions.{offered}: no stage has a network of that precision"
+    if unknown := manifest.keep_fp32.keys() - stages.keys():
+        yield f"keep_fp32 names a stage '{min(unknown)}' that does not exist"
 
 
 def _check_file(path: Path, expected: str) -> None:

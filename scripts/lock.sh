@@ -8,7 +8,7 @@ command -v uv >/dev/null || {
   exit 3
 }
 compile() {
-  uv pip compile "$@" --constraint requirements/pins.txt \
+  uv pip compile "$@" --constraint requirements/pins.txt --override requirements/overrides.txt \
     --universal --python-version 3.10 --no-python-downloads --generate-hashes --no-emit-index-url --no-emit-find-links \
     --custom-compile-command "make lock"
 }
@@ -16,5 +16,5 @@ compile() {
 compile pyproject.toml --extra converters --extra test --output-file requirements/dev.lock "$@"
 # The same and the frameworks, for `make frameworks` and `make test`. PyTorch's own needs are listed by hand: its packages for NVIDIA GPUs, several GB, are not
 # wanted.
-compile pyproject.toml requirements/torch-needs.txt --extra converters --extra test --extra frameworks --extra train \
+compile pyproject.toml requirements/torch-needs.txt --extra converters --extra rtx --extra test --extra frameworks --extra train \
   --constraint requirements/dev.lock --output-file requirements/frameworks.lock "$@"

@@ -63,7 +63,8 @@ if [[ $lock == requirements/frameworks.lock ]]; then
   fi
 fi
 echo "setup: installing $lock into .venv (a minute or two; PyGObject is compiled)"
-if ! .venv/bin/python -m pip install --require-hashes -r "$lock"; then
+# The lock is whole: without --no-deps pip would ask for what requirements/overrides.txt leaves out.
+if ! .venv/bin/python -m pip install --require-hashes --no-deps -r "$lock"; then
   echo "setup: pip could not install $lock: see its message above" >&2
   echo "  it needs a package index; behind a mirror: pip config set global.index-url URL" >&2
   exit 3

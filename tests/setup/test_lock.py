@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 PROCESSORS = ("x86_64", "aarch64")
 # Lock -> the extras of pyproject.toml that it holds.
-LOCKS = {"dev": ("converters", "test"), "frameworks": ("converters", "test", "frameworks", "train")}
+LOCKS = {"dev": ("converters", "test"), "frameworks": ("converters", "rtx", "test", "frameworks", "train")}
 TEXTS = {name: (ROOT / f"requirements/{name}.lock").read_text() for name in LOCKS}
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
 
 from edge.analyzer import Analyzer
 from edge.clock import StageTimes
 from edge.config import Config
+from edge.engine import ort
 from edge.errors import ConfigError, InferenceFailed, PackageNotFound, PackageRefused
 from edge.package import Quality
 from edge.result import FaceResult, FrameResult
-from tests.toy import make_affect, spot_frame
+from tests.toy import affect_manifest, make_affect, save_package, spot_frame
 
 
 @pytest.fixture
@@ -172,7 +177,7 @@ def test_input_pixels_are_not_modified(package: str) -> None:
 def test_what_cannot_be_had_is_refused(package: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not yet: --engine tensorrt"):
         Analyzer(Config(model=package, engine="tensorrt"))
-    with pytest.raises(ConfigError, match="not yet: --precision int8"):
+    with pytest.raises(PackageNotFound, match="package 'toy-affect' has no int8 networks: it offers fp32"):
         Analyzer(Config(model=package, precision="int8"))
     with pytest.raises(PackageNotFound, match="no model package at"):
         Analyzer(Config(model=str(tmp_path / "absent")))
@@ -180,3 +185,38 @@ def test_what_cannot_be_had_is_refused(package: str, tmp_path: Path) -> None:
     with pytest.raises(PackageRefused, match="was never trained"):
         Analyzer(Config(model=str(untrained)))
     Analyzer(Config(model=str(untrained), allow_untrained=True)).close()
+
+
+def test_each_precision_runs_its_own_network(package: str) -> None:
+    folder = Path(package)
+    model = onnx.load(folder / "brightness.onnx")
+    pair = next(node for node in model.graph.node if node.op_type == "Concat")
+    pair.input[:] = reversed(pair.input)
+    onnx.save(model, folder / "brightness.int8.onnx")
+    save_package(folder, msgspec.structs.replace(affect_manifest(), precisions={"int8": {"brightness": "int8"}}))
+    happy = {}
+    for precision in ("fp32", "int8", "auto"):
+        analyzer = Analyzer(Config(model=package, precision=precision, smooth="none"))
+        (face,) = analyzer.step(spot_frame(0, [(28, 36, 255)]), StageTimes()).faces
+        assert face.estimate is not None
+        assert face.estimate.emotions is not None
+        happy[precision] = face.estimate.emotions["happy"]
+        about_detection = ["the face detector 'toy-detector' runs in fp32: it offers no int8 (python -m converters quantize toy-detector)"]
+        assert analyzer.notes == (about_detection if precision == "int8" else [])
+        if precision == "auto":
+            assert re.search(r"(fp32|int8): measured here, \S+ ms a face in fp32 and \S+ ms in int8$", analyzer.choice.why)
+        else:
+            assert analyzer.choice.precision == precision
+        analyzer.close()
+    assert happy["int8"] == pytest.approx(1 - happy["fp32"], abs=1e-6)
+    with pytest.raises(PackageNotFound, match="package 'toy-affect' has no fp16 networks: it offers fp32, int8"):
+        Analyzer(Config(model=package, precision="fp16"))
+
+
+def test_fp16_is_not_for_cpus(package: str) -> None:
+    folder = Path(package)
+    shutil.copy(folder / "brightness.onnx", folder / "brightness.fp16.onnx")
+    save_package(folder, msgspec.structs.replace(affect_manifest(), precisions={"fp16": {"brightness": "fp16"}}))
+    if not ort.cuda_available():
+        with pytest.raises(ConfigError, match="fp16 is for GPUs: on a CPU it is computed as fp32, and slower\n  --precision fp32, int8 or auto"):
+            Analyzer(Config(model=package, precision="fp16"))

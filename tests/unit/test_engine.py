@@ -14,6 +14,7 @@ from edge.engine import choose, ort
 from edge.engine.engine import Engine
 from edge.engine.ort import OrtEngine, default_threads
 from edge.errors import EngineError, InferenceFailed, SpecMismatch
+from edge.package import load_package
 from tests.toy import make_affect, spot_frame
 
 
@@ -85,12 +86,13 @@ def test_a_gpu_that_does_not_start_is_an_error_by_name_and_a_note_with_auto(tmp_
     with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
         analyzer = Analyzer(Config(model=package))
     assert not analyzer.choice.cuda
-    assert "did not start: CPU instead" in analyzer.choice.why
+    assert "CPU: the CUDA provider did not start" in analyzer.choice.why
     assert analyzer.notes[0].startswith("the GPU is not used")
     assert len(analyzer.step(spot_frame(0, [(28, 36, 255)]), StageTimes()).faces) == 1
     analyzer.close()
 
 
-def test_the_choice_says_why() -> None:
-    assert "the only engine of this version" in choose("auto", "auto").why
-    assert "as asked" in choose("onnxruntime", "fp32").why
+def test_the_choice_says_why(tmp_path: Path) -> None:
+    package = load_package(make_affect(tmp_path / "toy-affect"))
+    assert "the only engine of this version" in choose("auto", "auto", package).why
+    assert "as asked" in choose("onnxruntime", "fp32", package).why

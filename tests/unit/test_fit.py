@@ -15,6 +15,7 @@ from edge.analyzer import Analyzer
 from edge.config import Config
 from edge.engine import choose, ort
 from edge.errors import PackageError
+from edge.package import load_package
 from edge.stage import Landmarks, PointsInput, Presence, Scores, Stage
 from tests.toy import affect_manifest, make_affect, save_graph, save_package
 from tests.toy_kinds import SOUND, make_clip_stage, make_embedding_stages, make_frame_stage, make_landmark_stage, manifest_of, save
@@ -139,8 +140,8 @@ def test_tensors_of_another_type(tmp_path: Path) -> None:
 def test_packages_for_cpus_only_stay_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where CUDA is not there, the same build that has it is what a test can ask for; a session on it would fail to start here, and with it this test.
     monkeypatch.setattr(ort, "cuda_available", lambda: True)
-    assert choose("auto", "auto").cuda
     stage = make_frame_stage(tmp_path / "toy")
+    assert choose("auto", "auto", load_package(save(tmp_path / "toy", manifest_of(stage, detector="")))).cuda
     analyzer = Analyzer(Config(model=str(save(tmp_path / "toy", manifest_of(stage, detector="", cpu_only="trees have no GPU engine"))), engine="onnxruntime"))
     assert not analyzer.choice.cuda
     assert "CPU: the package is for CPUs only: trees have no GPU engine" in analyzer.choice.why

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from edge.errors import PackageCorrupt, PackageError, PackageNotFound, PackageRefused
-from edge.package import Manifest, check_manifest, load_package, models_dir
+from edge.package import Manifest, Precision, Reduced, check_manifest, load_package, models_dir
 from edge.stage import ActionUnit, ActionUnits, Stage
 from tests.toy import affect_manifest, detector_manifest, make_affect, make_detector
 
@@ -88,8 +89,38 @@ def test_untrained_networks_need_to_be_asked_for(tmp_path: Path) -> None:
 
 def test_a_precision_that_was_not_made(folder: Path) -> None:
     package = load_package(folder)
-    with pytest.raises(PackageNotFound, match=r"has no int8 network .*brightness\.int8\.onnx"):
+    assert package.offers == ("fp32",)
+    hint = "add them on a workstation: python -m converters quantize toy-affect --precision int8"
+    with pytest.raises(PackageNotFound, match=f"package 'toy-affect' has no int8 networks: it offers fp32\n.*{hint}"):
         package.model_path(package.manifest.stages[0], "int8")
+
+
+def test_stages_that_stay_in_fp32(folder: Path) -> None:
+    package = load_package(folder)
+    stage = package.manifest.stages[0]
+    other = replace(stage, name="other", model="other.onnx")
+    precisions: dict[Reduced, dict[str, Precision]] = {"int8": {stage.name: "int8", "other": "fp32"}}
+    manifest = replace(
+        package.manifest, stages=(stage, other), precisions=precisions, files={**package.manifest.files, "brightness.int8.onnx": "", "other.onnx": ""}
+    )
+    mixed = replace(package, manifest=manifest)
+    assert mixed.offers == ("fp32", "int8")
+    assert [mixed.model_path(of, "int8").name for of in manifest.stages] == ["brightness.int8.onnx", "other.onnx"]
+    assert [mixed.model_path(of).name for of in manifest.stages] == ["brightness.onnx", "other.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"precisions": {"int8": {}}}, "precisions.int8 expects a line for each stage \\(.*\\), got none"),
+        ({"precisions": {"fp16": {"brightness": "fp16"}}}, "precisions.fp16 names brightness.fp16.onnx, which is not listed under \\[files\\]"),
+        ({"precisions": {"fp16": {"brightness": "fp32"}}}, "precisions.fp16: no stage has a network of that precision"),
+        ({"keep_fp32": {"ghost": ("node",)}}, "keep_fp32 names a stage 'ghost' that does not exist"),
+    ],
+)
+def test_precisions_that_contradict(change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(PackageError, match=problem):
+        check_manifest(replace(affect_manifest(), files={"brightness.onnx": ""}, **change), where="here")
 
 
 def with_stage(change: Callable[[Stage], Stage]) -> Manifest:

@@ -1,0 +1,43 @@
+"""How long networks take here, side by side: what decides between two precisions on the machine that runs them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.engine.engine import Engine
+
+# A precision that loses accuracy must gain more than timing noise. Source: the contract keeps INT8 only where it is faster; 5 % is our reading of that.
+WORTHWHILE = 1.05
+_WARM_UPS = 3
+_ROUNDS = 15
+
+
+def side_by_side_ms(*candidates: Sequence[Engine]) -> list[float]:
+    """Return how long each candidate, the networks of one precision, takes for one face.
+
+    Args:
+        candidates: Networks that are loaded. They run in turns, so that a change of clocks meets all of them.
+
+    Returns:
+        Milliseconds, the median of 15 rounds, in the order of the candidates.
+
+    Raises:
+        InferenceFailed: A network failed.
+    """
+    feeds = [
+        [{name: np.zeros([1, *(size or 1 for size in shape[1:])], np.float32) for name, shape in engine.input_shapes.items()} for engine in engines]
+        for engines in candidates
+    ]
+    taken: list[list[float]] = [[] for _ in candidates]
+    for turn in range(_WARM_UPS + _ROUNDS):
+        for engines, of_engines, samples in zip(candidates, feeds, taken, strict=True):
+            start_ns = time.perf_counter_ns()
+            for engine, feed in zip(engines, of_engines, strict=True):
+                engine.run(feed)
+            if turn >= _WARM_UPS:
+                samples.append((time.perf_counter_ns() - start_ns) / 1e6)
+    return [statistics.median(samples) for samples in taken]
