@@ -62,6 +62,20 @@ def version_differences(root: Path) -> list[str]:
     return [f"pyproject.toml says {version}, CHANGELOG.md begins with {newest.group(1) if newest else 'no version'}"]
 
 
+def hardware_run_problems(root: Path) -> list[str]:
+    """The README's line on the last run on a GPU: `never`, or a date, a device and a commit that the history has."""
+    lines = re.findall(r"^Last hardware run: (.*)$", (root / "README.md").read_text(), re.MULTILINE)
+    if len(lines) != 1:
+        return [f"README.md: expected one line 'Last hardware run: ...', got {len(lines)}"]
+    if lines[0] == "never.":
+        return []
+    found = re.fullmatch(r"\d{4}-\d{2}-\d{2}, [^,]+, commit ([0-9a-f]{7,40})\.", lines[0])
+    if found is None:
+        return [f"README.md: expected 'never.' or 'YYYY-MM-DD, DEVICE, commit HASH.' as the last hardware run, got '{lines[0]}'"]
+    there = subprocess.run(["git", "cat-file", "-e", f"{found[1]}^{{commit}}"], cwd=root, capture_output=True, check=False).returncode == 0
+    return [] if there else [f"README.md: the last hardware run names commit {found[1]}, which the history does not have"]
+
+
 def unparsable_blocks(root: Path) -> list[str]:
     """```bash blocks that bash cannot read."""
     problems = []

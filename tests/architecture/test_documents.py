@@ -56,6 +56,24 @@ def test_another_version_is_named(tmp_path: Path) -> None:
     assert document_rules.version_differences(tmp_path) == ["pyproject.toml says 0.2.0, CHANGELOG.md begins with 0.1.0"]
 
 
+def test_the_last_hardware_run_is_stated() -> None:
+    assert document_rules.hardware_run_problems(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("", "expected one line 'Last hardware run: ...', got 0"),
+        ("Last hardware run: never.\nLast hardware run: never.", "got 2"),
+        ("Last hardware run: last week, on a Jetson.", "got 'last week, on a Jetson.'"),
+        ("Last hardware run: 2026-11-21, Jetson Orin NX, commit 0123456789.", "names commit 0123456789, which the history does not have"),
+    ],
+)
+def test_a_hardware_run_that_is_not_stated_so(tmp_path: Path, line: str, problem: str) -> None:
+    (tmp_path / "README.md").write_text(f"# Name\n\n{line}\n")
+    assert any(problem in found for found in document_rules.hardware_run_problems(tmp_path))
+
+
 def test_commands_in_documents_exist(help_of: dict[str, str]) -> None:
     assert (ROOT / "README.md").exists()
     assert document_rules.unparsable_blocks(ROOT) == []
