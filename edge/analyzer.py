@@ -11,13 +11,13 @@ from edge.affect import AffectNetworks, FaceReading, Scene
 from edge.clock import StageTimes, monotonic_ns
 from edge.config import Config
 from edge.detect import FaceDetector
-from edge.engine import Choice, PrecisionChoice, choose, close_engines, open_engines
+from edge.engine import LOG, Choice, PrecisionChoice, Say, choose, close_engines, open_engines, serving, wait_until_opened
 from edge.engine.engine import Engine
 from edge.errors import ConfigError, EngineError, PackageError
 from edge.face import Face
 from edge.frame import Frame, Pixels
 from edge.heap import give_back_freed_memory
-from edge.package import Package, load_package
+from edge.package import Package, Precision, load_package
 from edge.result import FaceResult, FrameResult
 from edge.smooth import Ema, Smoother, Unsmoothed, Values
 from edge.track import Track, Tracker
@@ -41,10 +41,10 @@ class Analyzer:
 
     Args:
         config: Settings; `source` is not looked at.
+        say: Takes lines for the user, from any thread, while TensorRT's plans are built.
 
     Attributes:
         choice: What runs the networks of the affect package.
-        notes: What a user must hear of, such as a GPU that could not be used.
         package: The affect package.
         detector_package: The package that finds its faces; None where it looks at whole pictures only.
 
@@ -55,12 +55,13 @@ class Analyzer:
         EngineError: A network cannot be loaded.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, say: Say = LOG.info) -> None:
         self._config = config
-        self.notes: list[str] = []
+        self._say = say
+        self._notes: list[str] = []
         self.package: Package = load_package(config.model, allow_untrained=config.allow_untrained)
         if not self.package.manifest.trained:
-            self.notes.append(f"package '{self.package.name}' was never trained: its numbers mean nothing, only its times do")
+            self._notes.append(f"package '{self.package.name}' was never trained: its numbers mean nothing, only its times do")
         if self.package.manifest.task != "face-affect":
             raise PackageError(
                 f"expected a package of task 'face-affect', got '{self.package.manifest.task}' in {self.package.path}", hint="choose another --model"
@@ -71,10 +72,10 @@ class Analyzer:
         self._engines: list[Engine] = []
         self._gpu_starts = True
         try:
+            self.choice, self._for_affect = self._open(self.package, config.precision)
             for_detection = self._open(self.detector_package, self._precision_of_detection())[1] if self.detector_package is not None else []
-            self.choice, for_affect = self._open(self.package, config.precision)
             self._detector = FaceDetector(self.detector_package, for_detection) if self.detector_package is not None else None
-            self._networks = AffectNetworks(self.package, for_affect)
+            self._networks = AffectNetworks(self.package, self._for_affect)
         except BaseException:
             self.close()
             raise
@@ -85,9 +86,27 @@ class Analyzer:
         give_back_freed_memory()
 
     @property
+    def notes(self) -> list[str]:
+        """What a user must hear of, such as a GPU that could not be used. May grow while plans are built."""
+        return list(dict.fromkeys(self._notes + [note for engine in self._engines for note in engine.notes]))
+
+    @property
+    def serving(self) -> tuple[str, Precision]:
+        """What runs the affect package's networks at this moment, see `edge.engine.serving`."""
+        return serving(self._for_affect, self.choice)
+
+    def wait_until_opened(self) -> None:
+        """Wait until TensorRT's first plans are built and opened, where it runs the networks.
+
+        Raises:
+            EngineError: A plan cannot be built or opened.
+        """
+        wait_until_opened(self._for_affect, self.choice)
+
+    @property
     def engine_description(self) -> str:
-        """What runs the networks."""
-        return self._engines[0].description
+        """What runs the first of the affect package's networks at this moment."""
+        return self._for_affect[0].description
 
     @property
     def sound_rate_hz(self) -> int | None:
@@ -158,21 +177,22 @@ class Analyzer:
         asked, detector = self._config.precision, self.detector_package
         if detector is None or asked == "auto" or asked in detector.offers:
             return asked
-        self.notes.append(f"the face detector '{detector.name}' runs in fp32: it offers no {asked} (python -m converters quantize {detector.name})")
+        self._notes.append(f"the face detector '{detector.name}' runs in fp32: it offers no {asked} (python -m converters quantize {detector.name})")
         return "fp32"
 
     def _open(self, package: Package, precision: PrecisionChoice) -> tuple[Choice, list[Engine]]:
         """Load a package's networks, on the CPU where `auto` had chosen a GPU that does not start."""
         choice = choose(self._config.engine, precision, package, gpu=self._gpu_starts)
         try:
-            engines = open_engines(package, choice)
+            engines = open_engines(package, choice, say=self._say)
         except EngineError as error:
             if not (choice.cuda and choice.fallback):
                 raise
             self._gpu_starts = False
-            self.notes.append(f"the GPU is not used, the networks run on the CPU: {error.args[0]}")
+            self._notes.append(f"the GPU is not used, the networks run on the CPU: {error.args[0]}")
             return self._open(package, precision)
         self._engines += engines
+        self._notes += choice.notes
         return choice, engines
 
     def _smoother(self) -> Smoother:

@@ -85,6 +85,7 @@ class _Run:
         except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - raised again below, after the summary
             # A source that is given up while it connects has not failed.
             error = None if self._interrupted and isinstance(caught, (CaptureError, KeyboardInterrupt)) else caught
+        self._look_back()
         report = self._summary.report("failed" if error else "interrupted" if self._interrupted else "done", error=str(error) if error else None)
         if self._config.summary:
             write_summary(report, Path(self._config.summary))
@@ -107,11 +108,11 @@ class _Run:
         from edge.view.viewer import open_viewer
 
         config = self._config
-        self._pipeline = pipeline = stack.enter_context(Pipeline(config))
+        self._pipeline = pipeline = stack.enter_context(Pipeline(config, say=self._say_beside))
         analyzer, source = pipeline.analyzer, pipeline.source
         self._summary = Summary(
-            engine=analyzer.choice.engine,
-            precision=analyzer.choice.precision,
+            engine=analyzer.serving[0],
+            precision=analyzer.serving[1],
             model=analyzer.package.name,
             reads_pictures=bool(frame_labels(analyzer.package.manifest.stages)),
         )
@@ -150,6 +151,15 @@ class _Run:
         if viewer is not None and viewer.n_skipped:
             self._summary.note(f"{viewer.n_skipped} frames were not drawn: drawing is slower than the source, and results come first")
 
+    def _look_back(self) -> None:
+        """Put into the summary what was learned of the engines on the way."""
+        if self._pipeline is None:
+            return
+        self._summary.served_by(*self._pipeline.analyzer.serving)
+        for note in self._pipeline.analyzer.notes:
+            if self._summary.note(note) and self._quiet:  # the closing table shows it to everybody else
+                print(f"edge-run: {note}", file=sys.stderr)
+
     def _check_destinations(self) -> None:
         """Refuse what cannot be written, before anything is opened; and two results in one file."""
         from edge.output.destination import check_destination
@@ -184,6 +194,10 @@ class _Run:
         if asked_before or self._pipeline is None:
             raise KeyboardInterrupt  # while something is being opened, or hangs: it is given up
         self._pipeline.stop()
+
+    def _say_beside(self, text: str) -> None:
+        """Print a line from another thread: over the status line, which is drawn again below it."""
+        self._say(f"\r\x1b[K{text}" if sys.stderr.isatty() else text)
 
     def _say(self, text: str) -> None:
         if not self._quiet:

@@ -31,6 +31,8 @@ _GIB = 2**30
 _LEAST_MEMORY_BYTES = _GIB // 2
 _LEAST_DISK_BYTES = _GIB
 
+_NO_GPU = "none from NVIDIA: networks run on the CPU"
+
 _EXAMPLES = """examples:
   edge-doctor                                   a line for each check
   edge-doctor --json | jq '.checks[] | select(.state != "ok")'
@@ -38,15 +40,14 @@ _EXAMPLES = """examples:
 exit codes: 0 edge-run can run on the CPU, 3 a dependency is missing, 4 no model package can be used
 """
 
-# Import name, distributions that bring it, whether edge-run needs it.
+# Import name and the distributions that bring it.
 _LIBRARIES = (
-    ("numpy", ("numpy",), True),
-    ("msgspec", ("msgspec",), True),
-    ("cv2", ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"), True),
-    ("gi", ("PyGObject",), True),
-    ("onnx", ("onnx",), True),
-    ("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), True),
-    ("tensorrt", ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), False),
+    ("numpy", ("numpy",)),
+    ("msgspec", ("msgspec",)),
+    ("cv2", ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")),
+    ("gi", ("PyGObject",)),
+    ("onnx", ("onnx",)),
+    ("onnxruntime", ("onnxruntime", "onnxruntime-gpu")),
 )
 
 # GStreamer element and what it is for.
@@ -190,20 +191,17 @@ def nvidia_gpu(root: Path = _ROOT) -> Check:
     devices = (root / "sys/bus/pci/devices").glob("*")
     if any(_text(device / "vendor") == "0x10de" and _text(device / "class").startswith("0x03") for device in devices):
         return Check("gpu", "warn", "an NVIDIA GPU on the PCI bus whose driver does not answer", "install NVIDIA's driver, or see what ails it: nvidia-smi")
-    return Check("gpu", "ok", "none from NVIDIA: networks run on the CPU")
+    return Check("gpu", "ok", _NO_GPU)
 
 
 def libraries() -> Iterator[Check]:
     """Python libraries, without importing any: the later checks do."""
-    for module, distributions, needed in _LIBRARIES:
+    for module, distributions in _LIBRARIES:
         version = next((version for name in distributions if (version := _version(name))), "")
         if importlib.util.find_spec(module) is not None:
-            note = "" if needed else " (not yet used)"
-            yield Check(module, "ok", f"{version or 'unknown version'}{note}")
-        elif needed:
-            yield Check(module, "missing", "not installed", f"pip install {distributions[0]}   (in a checkout: make setup)", MissingDependency.exit_code)
+            yield Check(module, "ok", version or "unknown version")
         else:
-            yield Check(module, "ok", "not installed (not yet used)")
+            yield Check(module, "missing", "not installed", f"pip install {distributions[0]}   (in a checkout: make setup)", MissingDependency.exit_code)
 
 
 def gstreamer() -> Iterator[Check]:
@@ -261,7 +259,26 @@ def engines() -> Iterator[Check]:
         yield Check("engine", "missing", f"onnxruntime: {_one_line(error)}", _hint(error, next_step), MissingDependency.exit_code)
         return
     processors = f"CPU with {default_threads()} thread(s) a network" + (", CUDA" if cuda_available() else "")
-    yield Check("engine", "ok", f"onnxruntime: {processors}; tensorrt: not yet used")
+    yield Check("engine", "ok", f"onnxruntime: {processors}")
+    yield tensorrt()
+
+
+def tensorrt() -> Check:
+    """TensorRT and the GPU that it would run on."""
+    from edge.engine.trt.device import find_device
+    from edge.engine.trt.library import find_library
+
+    try:
+        library = find_library()
+    except MissingDependency as error:
+        return Check("tensorrt", "ok", f"not used: {_one_line(error)}")
+    try:
+        device = find_device()
+    except EdgeError as error:
+        state: Literal["ok", "warn"] = "ok" if nvidia_gpu().found == _NO_GPU else "warn"
+        return Check("tensorrt", state, f"{library.title}, not used: {_one_line(error)}", _hint(error, "") if state == "warn" else "")
+    generation = "".join(map(str, device.compute_capability))
+    return Check("tensorrt", "ok", f"{library.title} on {device.name} (sm{generation}, CUDA {device.driver_version}); we have not run it on hardware yet")
 
 
 def packages() -> Iterator[Check]:

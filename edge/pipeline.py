@@ -19,6 +19,7 @@ from edge.capture import open_source
 from edge.capture.source import Source, SourceSettings
 from edge.clock import StageTimes
 from edge.config import Config, check_faces_wanted, load_config
+from edge.engine import LOG, Say
 from edge.errors import CaptureError, ConfigError, InferenceFailed, SourceNotFound
 from edge.frame import Frame
 from edge.package import models_dir
@@ -37,6 +38,7 @@ class Pipeline:
     Args:
         config: Settings.
         opened: An already opened source, instead of the one that the settings name; it is closed with the pipeline.
+        say: Takes lines for the user, from any thread, while TensorRT's plans are built; the log `edge` of Python's `logging` where it is left out.
         settings: Fields of `edge.Config`; they win over `config`. Those that say where results go are the command's: here results come to you.
 
     Raises:
@@ -44,16 +46,19 @@ class Pipeline:
         EdgeError: Whatever else cannot be opened; see `edge.errors`.
     """
 
-    def __init__(self, config: Config | None = None, *, opened: Source | None = None, **settings: Any) -> None:
+    def __init__(self, config: Config | None = None, *, opened: Source | None = None, say: Say = LOG.info, **settings: Any) -> None:
         if ignored := sorted(_OF_THE_COMMAND & settings.keys()):
             raise ConfigError(f"{', '.join(ignored)}: a Pipeline writes and shows nothing", hint="take the results from the loop, or run edge-run")
         self.config = load_config(None, (msgspec.structs.asdict(config) if config is not None else {}) | settings)
         self._stop = threading.Event()
-        self.analyzer = Analyzer(self.config)
+        self.analyzer = Analyzer(self.config, say=say)
         try:
             if self.analyzer.detector_package is None:
                 check_faces_wanted(self.config, self.analyzer.package.name)
             self.source: Source = opened if opened is not None else open_source(source_settings(self.config, sound_rate_hz=self.analyzer.sound_rate_hz))
+            if self.config.engine == "tensorrt" and not self.source.live:
+                # Who asks for it by name and can wait does not want half of a clip on another engine.
+                self.analyzer.wait_until_opened()
         except BaseException:
             self.analyzer.close()
             raise

@@ -270,7 +270,7 @@ def _best(faces: Sequence[Face]) -> Face | None:
 
 
 def _search(pictures: Pixels, detector: Package, say: Say) -> NDArray[np.float64]:
-    engines = open_engines(detector, choose("onnxruntime", "fp32"))
+    engines = open_engines(detector, choose("onnxruntime", "fp32", detector))
     try:
         finder = FaceDetector(detector, engines)
         rows = []

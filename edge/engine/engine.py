@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,11 @@ class Engine(Protocol):
     @property
     def description(self) -> str:
         """What runs where, such as `onnxruntime 1.23.2 CPU, 1 thread`."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user must hear of it; may grow."""
         ...
 
     @property

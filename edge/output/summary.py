@@ -27,7 +27,7 @@ class Summary:
     """Counts, sums and percentiles over a run, in memory that does not grow with it.
 
     Args:
-        engine: The inference library.
+        engine: The inference library, at the start.
         precision: What it computes in.
         model: Name of the package.
         reads_pictures: Every frame should have numbers of its own; those that have none are noted.
@@ -53,10 +53,16 @@ class Summary:
         self._rss_start_mb = self._rss_max_mb = rss_mb()
         self._rss_read_ns = 0
 
-    def note(self, text: str) -> None:
-        """Keep something that the reader should know, such as a fallback. The same text is kept once."""
-        if text not in self._notes:
-            self._notes.append(text)
+    def note(self, text: str) -> bool:
+        """Keep something that the reader should know, such as a fallback. Return whether it is new: the same text is kept once."""
+        if text in self._notes:
+            return False
+        self._notes.append(text)
+        return True
+
+    def served_by(self, engine: str, precision: str) -> None:
+        """Say what runs the networks now, where that is another one than at the start."""
+        self._engine, self._precision = engine, precision
 
     def add(self, result: FrameResult) -> None:
         """Count one frame."""

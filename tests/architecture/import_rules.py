@@ -41,10 +41,16 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 # Library -> the only files that may import it. Outside edge a folder stands for its files.
 HOMES: dict[str, set[str]] = {
     "gi": {"edge/gst.py"},
-    "onnxruntime": {"edge/engine/ort.py", "converters/parity.py", "converters/real_inputs.py", "converters/from_torch/"},
-    "onnx": {"edge/engine/ort.py", "edge/engine/cpu_channels.py", "edge/engine/cpu_rewrites.py", "converters/"},
+    "onnxruntime": {"edge/engine/ort.py", "converters/parity.py", "converters/real_inputs.py", "converters/from_torch/", "converters/quantization/"},
+    "onnx": {
+        *("edge/engine/ort.py", "edge/engine/cpu_channels.py", "edge/engine/cpu_int8.py", "edge/engine/cpu_rewrites.py", "edge/engine/fp16.py"),
+        *("edge/engine/trt/build.py", "edge/engine/trt/graph_check.py", "converters/"),
+    },
     "ai_edge_litert": {"converters/", "benchmarks/networks.py"},
-    "tensorrt": set(),
+    # Its types alone: the library, whichever it is, is imported by `library.py`.
+    "tensorrt": {"edge/engine/trt/build.py", "edge/engine/trt/messages.py", "edge/engine/trt/trt_engine.py"},
+    "cuda": {"edge/engine/trt/cuda_bindings_device.py"},
+    "pycuda": {"edge/engine/trt/pycuda_device.py"},
     # What a network comes from is the business of its converter, of those who define networks in it, and of those who train them.
     "torch": {"converters/from_torch/", "converters/systems/torch_networks/", "converters/from_keras/keras_backend.py"},
     "keras": {"converters/from_keras/keras_backend.py"},
@@ -56,7 +62,7 @@ HOMES: dict[str, set[str]] = {
     "hmmlearn": {"converters/from_sklearn/", "converters/training/hmm.py"},
     "dlib": {"converters/from_dlib/dlib_run.py"},
     "imblearn": {"converters/training/embedding_mlp.py"},
-    "matplotlib": {"converters/training/report.py"},
+    "matplotlib": {"converters/training/report.py", "converters/quantization/plot.py"},
     "tensorflow": {"converters/from_keras/"},
 }
 

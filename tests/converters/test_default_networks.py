@@ -187,7 +187,7 @@ def test_blendshapes_are_mediapipes_own(converted: Mapping[str, onnx.ModelProto]
 def test_both_detectors_find_the_same_faces_and_the_left_eye_first(models: Path, clip: Callable[[str], Path]) -> None:
     frames = read_frames(clip("WolfgangLanger_Pexels.mp4"))
     package = load_package(models / "blazeface")
-    engines = open_engines(package, choose("onnxruntime", "fp32"))
+    engines = open_engines(package, choose("onnxruntime", "fp32", package))
     try:
         for frame in frames[::6]:
             found = []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,7 +52,7 @@ def test_a_machine_that_is_set_up_can_run(models: Path, monkeypatch: pytest.Monk
     exit_code, checks = report(capsys)
     assert [check for check in checks if check.state == "missing"] == []
     assert exit_code == 0
-    assert {"machine", "os", "python", "gpu", "numpy", "gstreamer", "elements", "display", "engine", "package", "memory", "disk", "clock"} <= {
+    assert {"machine", "os", "python", "gpu", "numpy", "gstreamer", "elements", "display", "engine", "tensorrt", "package", "memory", "disk", "clock"} <= {
         c.topic for c in checks
     }
     assert all(check.next_step for check in checks if check.state != "ok")
@@ -57,6 +60,22 @@ def test_a_machine_that_is_set_up_can_run(models: Path, monkeypatch: pytest.Monk
     lines = capsys.readouterr().out
     assert "edge-run can run here" in lines
     assert "\nok       package      default: face-affect, sha256 " in lines
+
+
+def test_tensorrt_and_the_gpu_that_it_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = doctor.tensorrt()
+    assert check.topic == "tensorrt"
+    if importlib.util.find_spec("tensorrt_rtx") is not None and doctor.nvidia_gpu().found == "none from NVIDIA: networks run on the CPU":
+        assert re.fullmatch(r"TensorRT-RTX \d+(\.\d+)+, not used: opening the GPU: no NVIDIA driver is installed", check.found)
+        assert (check.state, check.next_step) == ("ok", "")
+        # On a machine with a GPU the same is worth a word.
+        monkeypatch.setattr(doctor, "nvidia_gpu", lambda: Check("gpu", "ok", "some GPU"))
+        check = doctor.tensorrt()
+        assert check.state == "warn"
+        assert "nvidia.com/drivers" in check.next_step
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    assert doctor.tensorrt().found.startswith("not used: TensorRT is not installed (Python module 'tensorrt'); TensorRT-RTX is not installed")
 
 
 def test_without_a_package_the_next_step_is_to_pull_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,9 @@ from edge.analyzer import Analyzer
 from edge.clock import StageTimes
 from edge.config import Config
 from edge.engine import ort
-from edge.errors import ConfigError, InferenceFailed, PackageNotFound, PackageRefused
-from edge.package import Quality
+from edge.engine.trt.start import find_tensorrt
+from edge.errors import ConfigError, EdgeError, InferenceFailed, PackageNotFound, PackageRefused
+from edge.package import Quality, load_package
 from edge.result import FaceResult, FrameResult
 from tests.toy import affect_manifest, make_affect, save_package, spot_frame
 
@@ -175,8 +176,6 @@ def test_input_pixels_are_not_modified(package: str) -> None:
 
 
 def test_what_cannot_be_had_is_refused(package: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not yet: --engine tensorrt"):
-        Analyzer(Config(model=package, engine="tensorrt"))
     with pytest.raises(PackageNotFound, match="package 'toy-affect' has no int8 networks: it offers fp32"):
         Analyzer(Config(model=package, precision="int8"))
     with pytest.raises(PackageNotFound, match="no model package at"):
@@ -220,3 +219,15 @@ def test_fp16_is_not_for_cpus(package: str) -> None:
     if not ort.cuda_available():
         with pytest.raises(ConfigError, match="fp16 is for GPUs: on a CPU it is computed as fp32, and slower\n  --precision fp32, int8 or auto"):
             Analyzer(Config(model=package, precision="fp16"))
+
+
+def test_tensorrt_by_name_where_it_cannot_be_had(package: str) -> None:
+    try:
+        find_tensorrt(load_package(package))
+    except EdgeError as error:
+        with pytest.raises(type(error), match=re.escape(str(error))):
+            Analyzer(Config(model=package, engine="tensorrt"))
+    manifest = msgspec.structs.replace(affect_manifest(), cpu_only="trees have no GPU engine")
+    save_package(Path(package), manifest)
+    with pytest.raises(ConfigError, match="no TensorRT: package 'toy-affect' is for CPUs only: trees have no GPU engine\n  --engine onnxruntime, or auto"):
+        Analyzer(Config(model=package, engine="tensorrt"))
