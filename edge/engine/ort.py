@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnxruntime
 
+from edge.engine.cpu_int8 import for_cpu_int8
 from edge.engine.cpu_rewrites import rewrite_for_cpu
 from edge.engine.engine import Array, check_feeds
 from edge.errors import EngineError, InferenceFailed, PackageError
@@ -36,18 +37,22 @@ class OrtEngine:
         EngineError: The file cannot be loaded, or CUDA was asked for and cannot be had.
     """
 
+    notes: Sequence[str] = ()
+
     def __init__(self, path: Path, *, cuda: bool, threads: int) -> None:
         self._where = path.name
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Processors without VNNI saturate sums of unsigned times signed products, silently: this takes slower, right kernels there. VNNI does not need it.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         # Idle threads that spin take the decoder's core.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
         try:
-            # CUDA takes the canonical graph as it is; the rewrites serve the CPU's blocked layout.
-            model = str(path) if cuda else rewrite_for_cpu(onnx.load(path)).SerializeToString()
+            # CUDA takes the canonical graph as it is; the rewrites serve the CPU's kernels.
+            model = str(path) if cuda else _for_cpu(onnx.load(path)).SerializeToString()
             self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime and protobuf raise many kinds; all mean the same here
             raise EngineError(
@@ -104,6 +109,14 @@ class OrtEngine:
 def cuda_available() -> bool:
     """Whether this build of ONNX Runtime has the CUDA provider."""
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def _for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
+    # FP16 is for GPUs. On a CPU it is run to be judged, not to be fast: ONNX Runtime computes it in FP32 between casts.
+    if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
+        return model
+    quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    return for_cpu_int8(model) if quantised else rewrite_for_cpu(model)
 
 
 def _shape(node: Any) -> tuple[int | None, ...]:

@@ -43,7 +43,14 @@ HOMES: dict[str, set[str]] = {
     "gi": {"edge/gst.py"},
     "onnxruntime": {"edge/engine/ort.py", "converters/parity.py", "converters/real_inputs.py", "converters/from_torch/", "converters/quantization/"},
     "onnx": {
-        *("edge/engine/ort.py", "edge/engine/cpu_channels.py", "edge/engine/cpu_int8.py", "edge/engine/cpu_rewrites.py", "edge/engine/fp16.py"),
+        *(
+            "edge/engine/ort.py",
+            "edge/engine/cpu_channels.py",
+            "edge/engine/cpu_int8.py",
+            "edge/engine/cpu_rewrites.py",
+            "edge/engine/fp16.py",
+            "edge/engine/int8_weights.py",
+        ),
         *("edge/engine/trt/build.py", "edge/engine/trt/graph_check.py", "converters/"),
     },
     "ai_edge_litert": {"converters/", "benchmarks/networks.py"},
