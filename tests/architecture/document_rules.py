@@ -18,7 +18,7 @@ import msgspec
 from tests.architecture.import_rules import python_files
 
 # Folders whose files ARCHITECTURE.md draws one by one.
-DRAWN = ("edge", "converters", "benchmarks")
+DRAWN = ("edge", "calibration", "converters", "benchmarks")
 OURS = ("edge-run", "edge-doctor")
 
 
