@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What users reach before anything is set up; the rest may need OpenCV and the libraries with a home file.
 EVERYWHERE = {"edge", "edge.cli", "edge.config", "edge.doctor", "edge.errors", "edge.frame", "edge.package", "edge.result"}
-HEAVY = {"cv2", "gi", "onnx", "onnxruntime"}
+HEAVY = {"cuda", "cv2", "gi", "onnx", "onnxruntime", "pycuda"}
 
 _IMPORT_EACH = """
 import importlib, json, sys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import types
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_without_a_library_for_cuda_it_names_the_one_to_install(monkeypatch: pyt
 
 
 def test_pycuda_that_does_not_load_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycuda", None)
+    monkeypatch.setitem(sys.modules, "pycuda", types.ModuleType("pycuda"))  # its driver is a library that is linked to libcuda.so.1
     with pytest.raises(MissingDependency, match="opening the GPU: PyCUDA cannot be loaded: "):
         __import__("edge.engine.trt.pycuda_device")
 

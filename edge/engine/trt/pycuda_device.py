@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pycuda
 
 from edge.engine.trt.device import Bytes, Graph, cuda_error, version_text
 from edge.errors import EdgeError, EngineError, MissingDependency
 
 try:
-    import pycuda
     from pycuda import driver
 except ImportError as error:
     raise MissingDependency(
