@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from converters import build
+from converters.quantization import quantize
 from converters.training.recipes import RECIPES, train
 from edge.errors import ConfigError, EdgeError, PackageError, require
 
@@ -27,6 +29,8 @@ _EXAMPLES = """examples:
   python -m converters export my.h5 --description my.toml -o my-package        your own network
   python -m converters train random-forest-5 --data fer2013.csv -o mine        train a system again
   python -m converters export mine --system random-forest-5 -o my-forest       and make a package of that
+  python -m converters quantize default --calibration default --precision all  FP16 and INT8 networks for a package, measured or refused
+  python -m converters build default --precision fp16 --target rtx -o plans    TensorRT plans of a package, ahead of time
 
 Packages go to $EDGE_MODELS, else $XDG_DATA_HOME/edge/models, else ~/.local/share/edge/models; clips to the folder `clips` beside it.
 """
@@ -76,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("system", choices=tuple(RECIPES), metavar="SYSTEM", help=", ".join(RECIPES))
     train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: the Kaggle .csv, or an .npz")
     train.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of weights, card and confusion matrix (default: trained/SYSTEM)")
+    quantize.add_parser(commands)
+    build.add_parser(commands)
     return parser
 
 
@@ -156,7 +162,15 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-_COMMANDS = {"list": _list, "pull": _pull, "export": _export, "train": _train}
+def _quantize(options: argparse.Namespace) -> int:
+    return quantize.command(options, _say)
+
+
+def _build(options: argparse.Namespace) -> int:
+    return build.command(options, _say)
+
+
+_COMMANDS = {"list": _list, "pull": _pull, "export": _export, "train": _train, "quantize": _quantize, "build": _build}
 
 
 if __name__ == "__main__":

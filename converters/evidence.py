@@ -121,7 +121,7 @@ def system_state(system: System) -> tuple[State, str]:
         return "absent", again
     except PackageError as error:
         return "damaged", f"{str(error).splitlines()[0]}: {again}"
-    if msgspec.structs.replace(package.manifest, files={}, evidence={}) != system.manifest():
+    if msgspec.structs.replace(package.manifest, files={}, precisions={}, keep_fp32={}, evidence={}) != system.manifest():
         return "outdated", f"the package was made from another description of the system: {again}"
     try:
         reports = msgspec.json.decode((package.path / PARITY).read_bytes(), type=dict[str, ParityReport])

@@ -80,13 +80,31 @@ def make_package(
         constant = "".join(f"; {output.n_constant} numbers of '{output.name}' are the same for all of them" for output in report.outputs if output.n_constant)
         say(f"parity {manifest.name}/{name}: {worst:.1e} of the outputs' own deviation over {report.n_inputs} inputs (limit {run.limit:.2g}){constant}")
         reports[name] = report
+    if gone := _precisions(folder):
+        say(f"{folder} is replaced whole, with its {' and '.join(gone)}: python -m converters quantize makes them again")
+
+    def fill(new: Path) -> None:
+        _write(new, manifest, models, reports)
+        if try_out is not None:
+            try_out(new)
+
+    in_one_step(folder, fill)
+    say(f"made package '{manifest.name}' in {folder}. Licence: {manifest.licence}")
+    return folder
+
+
+def in_one_step(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make a folder anew; what was there before is replaced in one step, or stays.
+
+    Args:
+        folder: The folder.
+        fill: Called with the path of a folder to be made, beside it; what it raises leaves what was there.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         temporary.chmod(0o755)
-        _write(temporary / "new", manifest, models, reports)
-        if try_out is not None:
-            try_out(temporary / "new")
+        fill(temporary / "new")
         if folder.exists():
             folder.rename(temporary / "old")
         (temporary / "new").rename(folder)
@@ -94,8 +112,6 @@ def make_package(
         if (temporary / "old").exists() and not folder.exists():
             (temporary / "old").rename(folder)
         shutil.rmtree(temporary)
-    say(f"made package '{manifest.name}' in {folder}. Licence: {manifest.licence}")
-    return folder
 
 
 def require_replaceable(folder: Path, name: str, *, trained: bool) -> None:
@@ -156,6 +172,14 @@ def check_network(stage: Stage, model: onnx.ModelProto) -> None:
                     f"{where}: output '{output.tensor}' has shape {_text(gives[output.tensor])}; expected [N, {columns[1]}], for {', '.join(output.labels)}",
                     hint="correct labels or columns of the output",
                 )
+
+
+def _precisions(folder: Path) -> list[str]:
+    """The precisions that a package offers beside FP32; none where there is no package."""
+    try:
+        return list(msgspec.toml.decode((folder / MANIFEST).read_bytes(), type=Manifest).precisions)
+    except (OSError, msgspec.MsgspecError, ValueError):
+        return []
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:

@@ -48,7 +48,7 @@ def package_state(name: str) -> State:
         return "absent"
     except PackageError:
         return "damaged"
-    return "installed" if msgspec.structs.replace(manifest, files={}, evidence={}) == RECIPES[name].manifest else "outdated"
+    return "installed" if msgspec.structs.replace(manifest, files={}, precisions={}, keep_fp32={}, evidence={}) == RECIPES[name].manifest else "outdated"
 
 
 def pull_clips(files: Sequence[RegistryFile], *, force: bool, say: Say) -> list[Path]:

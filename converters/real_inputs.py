@@ -17,7 +17,7 @@ from edge.clock import StageTimes
 from edge.detect import FaceDetector
 from edge.engine import choose, close_engines, open_engines
 from edge.face import Face, frame_from_crop
-from edge.frame import Pixels
+from edge.frame import Pixels, Samples
 from edge.package import Package
 from edge.spectrogram import spectrogram
 from edge.stage import ClipAudioInput, ClipInput, CropInput, EmbeddingInput, FrameInput, Landmarks, PointsInput, Spectrogram, Stage
@@ -132,14 +132,23 @@ def find_faces(frames: Sequence[Pixels], detector: Package) -> list[tuple[Pixels
         ConversionError: There is none.
         EngineError: The detector's networks cannot be loaded.
     """
-    found = [(frame, face) for frame, faces in zip(frames, _detect(frames, detector), strict=True) for face in faces]
+    found = [(frame, face) for frame, faces in zip(frames, detect(frames, detector), strict=True) for face in faces]
     if not found:
         raise ConversionError("no face found in the pictures to compare networks on", hint="python -m converters pull sample --force")
     return found + [(frame, _beside(face)) for frame, face in found]
 
 
-def _detect(frames: Sequence[Pixels], detector: Package) -> list[list[Face]]:
-    engines = open_engines(detector, choose("onnxruntime", "fp32"))
+def detect(frames: Sequence[Pixels], detector: Package) -> list[list[Face]]:
+    """Return the faces of each frame, best first.
+
+    Args:
+        frames: uint8[H, W, 3] each, RGB.
+        detector: A package of task `face-detection`.
+
+    Raises:
+        EngineError: The detector's networks cannot be loaded.
+    """
+    engines = open_engines(detector, choose("onnxruntime", "fp32", detector))
     try:
         finder = FaceDetector(detector, engines)
         return [finder.detect(frame, StageTimes(), all_views=True) for frame in frames]
@@ -162,7 +171,7 @@ def _clips(spec: ClipInput, clip: Path, detector: Package) -> Array:
     moments = [np.round(end + back).astype(int).tolist() for end in np.linspace(-back[0], count - 1, _N_CLIPS)]
     numbers = sorted({number for moment in moments for number in moment})
     frames = dict(zip(numbers, read_frames(clip, numbers), strict=True))
-    faces = {number: found for number, found in zip(numbers, _detect([*frames.values()], detector), strict=True) if found}
+    faces = {number: found for number, found in zip(numbers, detect([*frames.values()], detector), strict=True) if found}
     whole = [moment for moment in moments if all(number in faces for number in moment)]
     if len(whole) < 2:
         raise ConversionError(f"a face was found throughout {len(whole)} of {_N_CLIPS} moments of {spec.duration_s} s; needed are 2", hint=f"see {clip}")
@@ -171,18 +180,28 @@ def _clips(spec: ClipInput, clip: Path, detector: Package) -> Array:
     return crop.clips_of(crop.batch([_crop(frame, face, spec) for moment in placed for frame, face in moment], spec), spec)
 
 
-def _sounds(spec: Spectrogram, n: int) -> Array:
-    """float32[n, 1, H, W]: of voices that glide, each in its own way, over a little noise."""
-    rng = np.random.default_rng(0)
+def voice(spec: Spectrogram, rng: np.random.Generator) -> Samples:
+    """Return the sound of a voice that glides in a way of its own, over a little noise, at the level of speech.
+
+    Args:
+        spec: How much of it, and at which rate.
+        rng: Decides about pitch, timbre and level.
+
+    Returns:
+        int16[round(duration_s * rate_hz)].
+    """
     t_s = np.arange(round(spec.duration_s * spec.rate_hz)) / spec.rate_hz
-    pictures = []
-    for _ in range(n):
-        pitch_hz = rng.uniform(90, 300) * np.exp2(rng.uniform(-0.5, 0.5) * np.sin(2 * np.pi * rng.uniform(0.5, 3) * t_s))
-        phase = 2 * np.pi * np.cumsum(pitch_hz) / spec.rate_hz
-        voice = sum(np.sin(harmonic * phase) * rng.uniform(0.2, 1) / harmonic for harmonic in range(1, 20))
-        samples = voice * rng.uniform(0.1, 1) + rng.normal(0, 0.02, len(t_s))
-        pictures.append(spectrogram(np.clip(samples * _LOUDNESS, -32768, 32767).astype(np.int16), spec))
-    return np.stack(pictures)[:, np.newaxis]
+    pitch_hz = rng.uniform(90, 300) * np.exp2(rng.uniform(-0.5, 0.5) * np.sin(2 * np.pi * rng.uniform(0.5, 3) * t_s))
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / spec.rate_hz
+    glide = sum(np.sin(harmonic * phase) * rng.uniform(0.2, 1) / harmonic for harmonic in range(1, 20))
+    samples = glide * rng.uniform(0.1, 1) + rng.normal(0, 0.02, len(t_s))
+    return np.clip(samples * _LOUDNESS, -32768, 32767).astype(np.int16)
+
+
+def _sounds(spec: Spectrogram, n: int) -> Array:
+    """float32[n, 1, H, W]: of voices, each another one."""
+    rng = np.random.default_rng(0)
+    return np.stack([spectrogram(voice(spec, rng), spec) for _ in range(n)])[:, np.newaxis]
 
 
 def _output(model: onnx.ModelProto, tensor: str, feeds: Mapping[str, Array]) -> Array:

@@ -1,15 +1,22 @@
-"""The networks of the packages `default` and `blazeface`, as the package index has them."""
+"""The networks of the packages `default` and `blazeface`, as the package index has them; a small calibration set, and a package to quantise."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import onnx
 import pytest
 
+from calibration import CalibrationSet, load_set
 from converters.default_package import RECIPES
 from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
 from converters.registry import fetch
+from edge.package import load_package
+from tests.converters.small_set import make_set
+from tests.toy import save_package
+from tests.toy_kinds import manifest_of
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +30,21 @@ def originals() -> Mapping[str, bytes]:
 def converted(originals: Mapping[str, bytes]) -> Mapping[str, onnx.ModelProto]:
     """The same networks as ONNX, with all their outputs."""
     return {stage: onnx_from_tflite(content, name=stage) for stage, content in originals.items()}
+
+
+@pytest.fixture(scope="session")
+def small_set(tmp_path_factory: pytest.TempPathFactory, clip: Callable[[str], Path], models: Path) -> CalibrationSet:
+    """Frames of two test clips: one person to calibrate with, another one to judge by."""
+    return load_set(make_set(tmp_path_factory.mktemp("sets") / "small", clip, models))
+
+
+@pytest.fixture(scope="session")
+def emotion(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
+    """The default package's emotion network as a package of its own."""
+    folder = tmp_path_factory.mktemp("models") / "emotion"
+    shutil.copytree(models / "blazeface", folder.parent / "blazeface")
+    folder.mkdir()
+    default = load_package(models / "default").manifest
+    shutil.copy(models / "default" / "emotion.onnx", folder)
+    stage = next(stage for stage in default.stages if stage.name == "emotion")
+    return save_package(folder, manifest_of(stage, detector="blazeface"))

@@ -1,0 +1,143 @@
+"""What a package's networks come to in one precision: each of them, all of them together, and their speed on this machine."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import onnx
+
+from converters.quantization.candidates import Candidate
+from converters.quantization.card import Calibrated, PrecisionCard, StageCard
+from converters.quantization.feeds import Recording, named_outputs
+from converters.quantization.gate import Metric, compare_readings, failures, strain
+from converters.quantization.labelled import accuracy
+from converters.quantization.latency import THREADS, Latency, is_faster, processor, side_by_side
+from converters.quantization.trial import read_with
+from converters.registry import Say
+from edge.package import Package, Reduced, file_sha256, model_file
+from edge.stage import Emotions, Stage
+
+_LIBRARIES = ("numpy", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a precision is measured.
+
+    Attributes:
+        package: The package, whose networks in FP32 are the reference.
+        calibrated: What stands in the card of the calibration set.
+        held_out: What judges.
+        folder: Takes the files of the precision's networks.
+        evaluate: FER2013, or None.
+        say: Takes progress lines.
+    """
+
+    package: Package
+    calibrated: Calibrated
+    held_out: Recording
+    folder: Path
+    evaluate: Path | None
+    say: Say
+
+    def card(self, precision: Reduced, candidates: Mapping[str, Candidate]) -> PrecisionCard:
+        """Write the networks that are kept, and measure them.
+
+        Args:
+            precision: Of the candidates.
+            candidates: By the name of the stage.
+
+        Raises:
+            ConfigError: What is to be evaluated on is no FER2013.
+            EngineError: A network cannot be loaded.
+            InferenceFailed: A network cannot be run.
+        """
+        stages = {stage.name: stage for stage in self.package.manifest.stages}
+        cards = {name: self._stage_card(stages[name], precision, candidate) for name, candidate in candidates.items()}
+        together = self._together(precision, cards)
+        accuracies = [
+            accuracy(stage, self.package.model_path(stage), self.folder / cards[stage.name].file, self.evaluate)
+            for stage in stages.values()
+            if self.evaluate is not None and cards[stage.name].file and any(isinstance(output, Emotions) for output in stage.outputs)
+        ]
+        return PrecisionCard(
+            calibration=self.calibrated,
+            stages=cards,
+            together=together,
+            machine=f"{processor()}, ONNX Runtime on the CPU, {THREADS} thread",
+            versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _LIBRARIES}},
+            accuracy=tuple(accuracies),
+        )
+
+    def _stage_card(self, stage: Stage, precision: Reduced, candidate: Candidate) -> StageCard:
+        reason, latency = candidate.reason, tuple[Latency, ...]()
+        path = self.folder / model_file(stage, precision)
+        if candidate.model is not None:
+            onnx.save(candidate.model, path)
+            if precision == "int8":
+                latency = side_by_side(self.package.model_path(stage), path, self.held_out.feeds[stage.name])
+                reason = reason or self._too_slow(stage, candidate, latency)
+        if reason:
+            path.unlink(missing_ok=True)
+        return StageCard(
+            precision="fp32" if reason else precision,
+            verdict="refused" if reason else "kept",
+            reason=reason,
+            metrics=candidate.metrics,
+            file="" if reason else path.name,
+            sha256="" if reason else file_sha256(path),
+            fp32_sha256=self.package.manifest.files[stage.model],
+            calibrator=candidate.calibrator,
+            harms={name: harm if math.isfinite(harm) else None for name, harm in candidate.harms.items()},
+            back_in_float=candidate.back,
+            n_blocks=candidate.n_blocks,
+            n_quantised=candidate.n_quantised,
+            keep_fp32=len(candidate.keep_fp32),
+            latency=latency,
+            faster_here=is_faster(latency) if latency else None,
+        )
+
+    def _too_slow(self, stage: Stage, candidate: Candidate, latency: tuple[Latency, ...]) -> str:
+        """Why INT8 with some blocks in float is not worth it; empty where it is, or where nothing is known against it."""
+        if is_faster(latency):
+            return ""
+        if not candidate.back or candidate.full is None:
+            self.say(f"{stage.name}: int8 is NOT faster on this machine ({latency[0].ms:.3g} ms, {latency[0].fp32_ms:.3g} in fp32): it is for other devices")
+            return ""
+        full = self.folder / f"{stage.name}.full.onnx"
+        onnx.save(candidate.full, full)
+        gained = is_faster(side_by_side(self.package.model_path(stage), full, self.held_out.feeds[stage.name]))
+        full.unlink()
+        return f"with {len(candidate.back)} of {candidate.n_blocks} blocks back in float it is no faster than fp32" if gained else ""
+
+    def _together(self, precision: Reduced, cards: dict[str, StageCard]) -> tuple[Metric, ...]:
+        """Compare the whole package with FP32 through the runtime; where that fails, the network that is nearest to its own limits goes back."""
+        package = self.package
+        if not package.manifest.trained or package.manifest.task != "face-affect":
+            return ()
+        outputs = list(enumerate(named_outputs(package)))
+        expected = read_with(package, {}, self.held_out.moments())
+        while len(kept := {name: self.folder / card.file for name, card in cards.items() if card.file}) > 1:
+            metrics = compare_readings(outputs, expected, read_with(package, kept, self.held_out.moments()), prefix="")
+            if strain(metrics) <= 1:
+                return metrics
+            worst = max(kept, key=lambda name: strain(cards[name].metrics))
+            why = "; ".join(failures(metrics))
+            self.say(f"{package.name}: {precision} of {', '.join(kept)} together: {why}: {worst} stays in fp32")
+            kept[worst].unlink()
+            old = cards[worst]
+            cards[worst] = StageCard(
+                precision="fp32",
+                verdict="refused",
+                reason=f"together with {', '.join(name for name in kept if name != worst)}: {why}",
+                metrics=old.metrics,
+                fp32_sha256=old.fp32_sha256,
+                latency=old.latency,
+                faster_here=old.faster_here,
+            )
+        return ()
