@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +22,8 @@ from edge.errors import ConfigError
 from edge.package import MANIFEST, Manifest, check_manifest, file_sha256
 from edge.stage import ActionUnits, Boxes, Emotions, Scores, Stage, input_shapes
 
+# Source: linux/fs.h and fcntl.h.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 PARITY = "parity.json"
 RUN = "run"  # the folder of what a package was tried out with, see `converters.evidence`
 
@@ -105,13 +109,19 @@ def in_one_step(folder: Path, fill: Callable[[Path], None]) -> None:
     try:
         temporary.chmod(0o755)
         fill(temporary / "new")
-        if folder.exists():
+        if folder.exists() and not _exchanged(temporary / "new", folder):
             folder.rename(temporary / "old")
-        (temporary / "new").rename(folder)
+        if not folder.exists():
+            (temporary / "new").rename(folder)
     finally:
         if (temporary / "old").exists() and not folder.exists():
             (temporary / "old").rename(folder)
         shutil.rmtree(temporary)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders swap their names, so that a process killed at any moment leaves one of them in its place; False where the file system cannot."""
+    return bool(ctypes.CDLL(None).renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
 def require_replaceable(folder: Path, name: str, *, trained: bool) -> None:

@@ -74,8 +74,8 @@ LIMITS: Mapping[MetricName, Limit] = {
         "of packages that were never trained. An untrained ResNet18 in INT8 has 17 dB; 12 where it was calibrated with normal noise, 8 where the scale of its "
         "input is half of what it must be, 2 where it is a quarter",
     ),
-    "label agreement": Limit(0.97, 1, "", "what is required of fer's mini-Xception in INT8, taken for all; the 95 % interval (Wilson) must reach it"),
-    "label agreement, lower bound": Limit(0.90, 1, "", "of the same interval: fewer than 35 inputs are too few even where all agree; of 160, 8 may differ"),
+    "label agreement": Limit(0.97, 1, "", "what is required of fer's mini-Xception in INT8, taken for all"),
+    "label agreement, lower bound": Limit(0.90, 1, "", "of its 95 % interval (Wilson): fewer than 35 inputs are too few even where all agree"),
     "KL divergence": Limit(0.05, 0, "nat", "the mean: 0.8, 0.1, 0.1 turned into 0.67, 0.2, 0.13 is as much. The default package's emotions in INT8: 0.004"),
     "action unit error": Limit(
         0.05, 0, "", "the mean of the absolute error, of each. A face that is let in with its eyes 16 px apart is off by as much on average; FP16 by 0.006"
@@ -128,34 +128,18 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def strain(self) -> float:
-        """How much of what is allowed is used up: 0 for equal networks, 1 at the limit, more beyond it.
-
-        Of a proportion its interval's upper end counts: what a few inputs more could turn is no failure yet.
-        """
-        return self._strain(self.interval[1] if self.interval is not None else self.value)
-
-    @property
-    def measured_strain(self) -> float:
-        """The same of the number as it was measured, however few inputs there were."""
-        return self._strain(self.value)
-
-    def _strain(self, value: float) -> float:
+        """How much of what is allowed is used up: 0 for equal networks, 1 at the limit, more beyond it."""
         if self.limit is None:
             return 0.0
         if self.ideal is None:
-            return self.limit / value if value > 0 else math.inf
-        off, allowed = abs(value - self.ideal), abs(self.limit - self.ideal)
+            return self.limit / self.value if self.value > 0 else math.inf
+        off, allowed = abs(self.value - self.ideal), abs(self.limit - self.ideal)
         return off / allowed if allowed else math.inf if off else 0.0
 
 
 def strain(metrics: Collection[Metric]) -> float:
     """Return the largest `Metric.strain`: the candidate passes up to 1."""
     return max(metric.strain for metric in metrics)
-
-
-def is_clear(metrics: Collection[Metric]) -> bool:
-    """Whether a candidate passes by every number as it was measured, not only by what more inputs could show."""
-    return all(metric.measured_strain <= 1 for metric in metrics)
 
 
 def failures(metrics: Collection[Metric]) -> list[str]:

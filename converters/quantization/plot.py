@@ -66,7 +66,7 @@ def _draw_stage(axes: Axes, name: str, precisions: Mapping[Reduced, StageCard]) 
         axes.text(0.5, 0.5, "nothing could be measured", ha="center", fontsize=8)
         return
     # The number that comes nearest to its limit, or lies furthest beyond it.
-    shown = max(measured, key=lambda metric: metric.measured_strain)
+    shown = max(measured, key=lambda metric: metric.strain)
     assert shown.limit is not None
     label, factor = _SHOWN[shown.name]
     axes.set_ylabel(label, fontsize=9)

@@ -10,7 +10,7 @@ import msgspec
 import onnx
 
 from converters.quantization.blocks import Block
-from converters.quantization.gate import Metric, failures, is_clear, strain
+from converters.quantization.gate import Metric, failures, strain
 from converters.quantization.trial import Trial
 from converters.registry import Say
 
@@ -61,8 +61,6 @@ Make = Callable[[Collection[str]], onnx.ModelProto]
 def search(blocks: Sequence[Block], make: Make, trial: Trial, *, judge: Judge | None = None, start: Collection[str] = (), say: Say) -> Found:
     """Find the network that passes the gate with as few blocks in higher precision as need be.
 
-    Clearly, if that can be had: see `gate.is_clear`; else as far as the inputs can tell.
-
     Args:
         blocks: Units of the search.
         make: Gives the network in the lower precision with the nodes of these names in the higher one.
@@ -81,10 +79,9 @@ def search(blocks: Sequence[Block], make: Make, trial: Trial, *, judge: Judge | 
     kept = frozenset(start)
     model = make(kept)
     metrics = judge(model)
-    first = Found(model, kept, metrics)
-    if is_clear(metrics):
-        return first
-    problems = "; ".join(failures(metrics)) or "passes, but not clearly"
+    if strain(metrics) <= 1:
+        return Found(model, kept, metrics)
+    problems = "; ".join(failures(metrics))
     say(f"{trial.stage.name}: {problems}: looking for the blocks that lose most, of {len(blocks)}")
     every = {name for block in blocks for name in block.nodes}
     harms = [(trial.harm(make(kept | (every - set(block.nodes)))), block) for block in blocks]
@@ -95,9 +92,6 @@ def search(blocks: Sequence[Block], make: Make, trial: Trial, *, judge: Judge | 
     model = make(last)
     metrics = judge(model)
     back = tuple(Sensitivity(block=block.name, harm=harm if math.isfinite(harm) else None) for harm, block in most)
-    clear = is_clear(metrics)
-    if not clear and strain(first.metrics) <= 1:
-        return first
     if strain(metrics) > 1:
         reason = f"{problems}; with {len(most)} of {len(ranked)} blocks back in float: {'; '.join(failures(metrics))}" if most else problems
         return Found(model, last, metrics, back, len(ranked), reason)
@@ -106,7 +100,7 @@ def search(blocks: Sequence[Block], make: Make, trial: Trial, *, judge: Judge | 
         model = make(kept)
         metrics = judge(model)
         say(f"{trial.stage.name}: without {block.name}: {'; '.join(failures(metrics)) or 'passes'}")
-        if is_clear(metrics) or (not clear and strain(metrics) <= 1):
+        if strain(metrics) <= 1:
             return Found(model, kept, metrics, back[:n], len(ranked))
     raise AssertionError("the last one is the last resort, which passed")
 

@@ -11,7 +11,7 @@ import pytest
 
 from converters.default_package import RECIPES
 from converters.original import Array
-from converters.quantization.gate import LIMITS, Metric, MetricName, compare, compare_readings, failures, is_clear, strain
+from converters.quantization.gate import LIMITS, Metric, MetricName, compare, compare_readings, failures, strain
 from converters.training.measure import wilson_interval
 from edge.stage import Emotions, Landmarks, Scores, Stage
 
@@ -67,15 +67,15 @@ def flipped(n: int) -> Callable[[Array], None]:
     return change
 
 
-def test_labels_must_agree_in_97_of_100_as_far_as_can_be_told() -> None:
+def test_labels_must_agree_in_97_of_100() -> None:
     stage, answers = STAGES["emotion"], answers_of(STAGES["emotion"], n=1000)
-    passes = compare(stage, answers, changed(answers, "Identity", flipped(40)), trained=True)
+    passes = compare(stage, answers, changed(answers, "Identity", flipped(30)), trained=True)
     agreement = by_name(passes, "label agreement")
-    assert (agreement.value, agreement.interval, agreement.n, agreement.limit) == (0.96, wilson_interval(960, 1000), 1000, 0.97)
-    assert agreement.strain == pytest.approx((1 - wilson_interval(960, 1000)[1]) / 0.03)
+    assert (agreement.value, agreement.interval, agreement.n, agreement.limit) == (0.97, wilson_interval(970, 1000), 1000, 0.97)
+    assert agreement.strain == pytest.approx(1)
     assert "label agreement" not in " ".join(failures(passes))
-    assert not is_clear(passes)
-    assert agreement.measured_strain == pytest.approx(0.04 / 0.03)
+    narrowly = compare(stage, answers, changed(answers, "Identity", flipped(31)), trained=True)
+    assert "label agreement of emotions is 0.969" in " ".join(failures(narrowly))
     fails = compare(stage, answers, changed(answers, "Identity", flipped(45)), trained=True)
     assert "label agreement of emotions is 0.955 [0.94, 0.966] over 1000, at least 0.97 is allowed" in failures(fails)
 
