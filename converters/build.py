@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -136,7 +137,6 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _megabytes(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of megabytes from 1 on, got {text}")
-    return number
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number of megabytes, from 1 on, got '{text}'")
+    return int(text)

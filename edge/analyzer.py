@@ -189,7 +189,7 @@ class Analyzer:
             if not (choice.cuda and choice.fallback):
                 raise
             self._gpu_starts = False
-            self._notes.append(f"the GPU is not used, the networks run on the CPU: {error.args[0]}")
+            self._notes.append(f"ONNX Runtime runs on the CPU, it cannot use the GPU: {error.args[0]}")
             return self._open(package, precision)
         self._engines += engines
         self._notes += choice.notes

@@ -153,7 +153,8 @@ def models_dir() -> Path:
     """Return the folder of the installed packages: `$EDGE_MODELS`, else `$XDG_DATA_HOME/edge/models`, else `~/.local/share/edge/models`."""
     if folder := os.environ.get("EDGE_MODELS"):
         return Path(folder)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "edge" / "models"
+    # Unlike Path.home(), expanduser() bears a service without a home; the root keeps what it then returns from meaning a folder of whoever started it.
+    return Path(os.environ.get("XDG_DATA_HOME") or Path("/", os.path.expanduser("~"), ".local/share")) / "edge" / "models"
 
 
 def load_package(name_or_dir: str | Path, *, allow_untrained: bool = False) -> Package:

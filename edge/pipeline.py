@@ -56,9 +56,13 @@ class Pipeline:
             if self.analyzer.detector_package is None:
                 check_faces_wanted(self.config, self.analyzer.package.name)
             self.source: Source = opened if opened is not None else open_source(source_settings(self.config, sound_rate_hz=self.analyzer.sound_rate_hz))
-            if self.config.engine == "tensorrt" and not self.source.live:
-                # Who asks for it by name and can wait does not want half of a clip on another engine.
-                self.analyzer.wait_until_opened()
+            try:
+                if self.config.engine == "tensorrt" and not self.source.live:
+                    # Who asks for it by name and can wait does not want half of a clip on another engine.
+                    self.analyzer.wait_until_opened()
+            except BaseException:
+                self.source.close()
+                raise
         except BaseException:
             self.analyzer.close()
             raise

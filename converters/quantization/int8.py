@@ -14,7 +14,7 @@ from converters.original import Array
 from converters.quantization.placement import Placement, Weight, place
 from converters.quantization.prepared import named, prepared
 from converters.quantization.ranges import Calibrator, reaches
-from edge.engine.cpu_int8 import SUM_REACH
+from edge.engine.cpu_int8 import CANONICAL, SUM_REACH
 
 # The largest number of a signed grid whose zero is in its middle.
 _LARGEST = 127
@@ -48,6 +48,7 @@ def quantize_int8(model: onnx.ModelProto, feeds: Mapping[str, Array], *, calibra
     found = reaches(plain, calibrators, feeds)
     scales = {name: _scales(np.array(max(found[other] for other in group))) for group in placement.groups for name in group}
     quantised = _Inserter(plain, placement, scales).model()
+    quantised.metadata_props.append(onnx.StringStringEntryProto(key=CANONICAL[0], value=CANONICAL[1]))
     quantised.metadata_props.extend(onnx.StringStringEntryProto(key=f"{SUM_REACH}{name}", value=repr(found[name])) for name in placement.sums)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised

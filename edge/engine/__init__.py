@@ -103,8 +103,9 @@ def _on_tensorrt(engine: EngineName, precision: PrecisionChoice, package: Packag
     reduced: tuple[Precision, ...] = ("fp16", "int8")  # INT8 has to be faster than what serves by then
     best = tuple(offered for offered in reduced if offered in package.offers) or ("fp32",)
     to_try: tuple[Precision, ...] = (precision,) if precision != "auto" else best
-    meanwhile: Precision = "int8" if precision == "int8" and not cuda else "fp32"
-    required = engine == "tensorrt" or (precision == "fp16" and not cuda)
+    # A precision that was named is honoured from the first frame, where ONNX Runtime has it here.
+    meanwhile: Precision = "fp32" if precision == "auto" or (precision == "fp16" and not cuda) else precision
+    required = engine == "tensorrt" or precision not in ("auto", meanwhile)
     why = f"tensorrt: {where}, {', then '.join(to_try)}; ONNX Runtime serves until its plans are there"
     notes = ("TensorRT: not yet run on hardware by us: compare its numbers with those of --engine onnxruntime before you rely on them",)
     return Choice(engine="tensorrt", precision=meanwhile, to_try=to_try, required=required, cuda=cuda, fallback=engine == "auto", why=why, notes=notes)

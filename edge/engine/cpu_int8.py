@@ -23,6 +23,8 @@ _LARGEST = 127
 _UNSIGNED = ("x86_64", "AMD64")
 # They move numbers, or choose among them, and take 8-bit ones as well. Source: https://onnx.ai/onnx/operators/
 _MOVING = ("MaxPool", "Concat", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
+# In the model's metadata: its grids are placed and centred as `for_cpu_int8` takes them. Graphs of other quantisers have grids of their own.
+CANONICAL = ("edge.int8", "canonical")
 # Before the name of a tensor in float that a convolution gives and a quantised one is added to: the key of its largest absolute value in the model's metadata.
 SUM_REACH = "edge.sum_reach/"
 # A bias beyond this many of its steps could overflow the 32-bit sum.
@@ -36,7 +38,7 @@ def for_cpu_int8(model: onnx.ModelProto, *, machine: str = "") -> onnx.ModelProt
     what a residual addition adds to its skip input, to a grid that just reaches as far as matters for the sum.
 
     Args:
-        model: A canonical INT8 model: pairs of QuantizeLinear and DequantizeLinear with INT8 grids around zero, opset 17.
+        model: A canonical INT8 model, see `is_canonical_int8`: pairs of QuantizeLinear and DequantizeLinear with INT8 grids around zero, opset 17.
         machine: Processor family as `platform.machine()` names it; empty for this one. x86-64 gets unsigned activations.
 
     Returns:
@@ -44,6 +46,11 @@ def for_cpu_int8(model: onnx.ModelProto, *, machine: str = "") -> onnx.ModelProt
     """
     rewriter = _Rewriter(with_int8_weights(model), unsigned=(machine or platform.machine()) in _UNSIGNED)
     return rewriter.model()
+
+
+def is_canonical_int8(model: onnx.ModelProto) -> bool:
+    """Whether `python -m converters quantize` made a model."""
+    return any((entry.key, entry.value) == CANONICAL for entry in model.metadata_props)
 
 
 class _Net:

@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from edge.engine.cpu_int8 import for_cpu_int8
+from edge.engine.cpu_int8 import for_cpu_int8, is_canonical_int8
 from edge.engine.cpu_rewrites import rewrite_for_cpu
 from edge.engine.engine import Array, check_feeds
 from edge.errors import EngineError, InferenceFailed, PackageError
@@ -52,7 +52,7 @@ class OrtEngine:
         providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
         try:
             # CUDA takes the canonical graph as it is; the rewrites serve the CPU's kernels.
-            model = str(path) if cuda else _for_cpu(onnx.load(path)).SerializeToString()
+            model = str(path) if cuda else for_cpu(onnx.load(path)).SerializeToString()
             self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime and protobuf raise many kinds; all mean the same here
             raise EngineError(
@@ -111,12 +111,15 @@ def cuda_available() -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def _for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
-    # FP16 is for GPUs. On a CPU it is run to be judged, not to be fast: ONNX Runtime computes it in FP32 between casts.
+def for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model in the form that the CPU provider runs fast; the given one is not modified.
+
+    Args:
+        model: Of any precision. FP16 is for GPUs: on a CPU it is run to be judged, not to be fast, and stays as it is.
+    """
     if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
         return model
-    quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-    return for_cpu_int8(model) if quantised else rewrite_for_cpu(model)
+    return for_cpu_int8(model) if is_canonical_int8(model) else rewrite_for_cpu(model)
 
 
 def _shape(node: Any) -> tuple[int | None, ...]:

@@ -153,8 +153,18 @@ def test_untrained_packages_are_built_and_it_is_said(folder: Path, tmp_path: Pat
     assert len([*tmp_path.glob("plans/*.plan")]) == 1
 
 
-@pytest.mark.parametrize("arguments", ["--precision int4 --target rtx -o x", "--precision fp16 -o x", "--precision fp16 --target rtx -o x --workspace-mb 0"])
-def test_wrong_usage_is_said(arguments: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--precision int4 --target rtx -o x", "invalid choice: 'int4'"),
+        ("--precision fp16 -o x", "required: --target"),
+        ("--precision fp16 --target rtx -o x --workspace-mb 0", "expected a whole number of megabytes, from 1 on, got '0'"),
+        ("--precision fp16 --target rtx -o x --workspace-mb x", "expected a whole number of megabytes, from 1 on, got 'x'"),
+    ],
+)
+def test_wrong_usage_is_said(arguments: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         run(folder, *arguments.split())
-    assert capsys.readouterr().err.startswith("usage: ")
+    said = capsys.readouterr().err
+    assert said.startswith("usage: ")
+    assert message in said

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from converters.quantization.int8 import quantize_int8
-from edge.engine.cpu_int8 import SUM_REACH, for_cpu_int8
+from edge.engine.cpu_int8 import CANONICAL, SUM_REACH, for_cpu_int8
 from edge.engine.ort import OrtEngine
 from tests.small_graphs import Array, SmallGraph, noise_ratio_db, operators, pictures, residual_network, run
 
@@ -105,7 +105,7 @@ def test_a_sum_differs_by_one_step_at_most() -> None:
     x = pictures(4, 16, 8, 8)
     expected, got = run(model, x, "total/quantized")[0].astype(int), run(changed, x, "total/quantized")[0].astype(int)
     assert np.abs(expected - got).max() == 1
-    assert [entry.key for entry in model.metadata_props] == [f"{SUM_REACH}main"]
+    assert [entry.key for entry in model.metadata_props] == [CANONICAL[0], f"{SUM_REACH}main"]
     # The grid of what is added is no wider than needed: without the measured reach it is coarser.
     del model.metadata_props[:]
     steps = [numpy_helper.to_array(t) for m in (changed, for_cpu_int8(model, machine="x86_64")) for t in m.graph.initializer if t.name == "main/scale"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from edge.engine.trt.trt_engine import TrtEngine
 from edge.errors import EdgeError, EngineError, MissingDependency
 from edge.package import load_package
 from tests.toy import make_affect
-from tests.unit.toy_tensorrt import ToyGpu
+from tests.unit.toy_gpu import ToyGpu
 
 NO_DRIVER = "no NVIDIA driver is installed"
 
@@ -41,7 +42,8 @@ def runtime() -> Any:
     ("code", "driver", "kind", "text", "hint"),
     [
         (35, "", MissingDependency, NO_DRIVER, "JetPack"),
-        (35, "12.2", MissingDependency, "the NVIDIA driver is too old: it supports CUDA 12.2, cuda-bindings 13.5 needs a newer one", "JetPack"),
+        (35, "13.2", MissingDependency, "the NVIDIA driver is too old: it supports CUDA 13.2, cuda-bindings 13.5 needs a newer one", "JetPack"),
+        (35, "12.6", MissingDependency, r"cuda-bindings 13\.5 is made for a newer CUDA than the 12\.6 that the NVIDIA driver supports", "'cuda-bindings<13'"),
         (803, "12.2", MissingDependency, "the NVIDIA driver and its libraries are of different versions: words", "restart"),
         (100, "12.2", EngineError, "no NVIDIA GPU is there: words", "--gpus all"),
         (2, "12.2", EngineError, "the GPU is out of memory: 12 of 4096 MB are free", "nvidia-smi, or tegrastats"),
@@ -77,6 +79,19 @@ def test_without_a_library_for_cuda_it_names_the_one_to_install(monkeypatch: pyt
     with pytest.raises(MissingDependency, match=r"needs the Python module 'cuda\.bindings' \(or 'pycuda'\), and neither is installed") as failed:
         find_device()
     assert "facial-affect-edge[tensorrt]" in failed.value.hint
+    assert "facial-affect-edge[jetpack6]" in failed.value.hint
+
+
+@pytest.mark.parametrize("error", ["ImportError('libcudart.so.12: no such file')", "OSError()", "RuntimeError('Failed to dlopen')"])
+def test_cuda_python_that_does_not_load_says_so(error: str, tmp_path: Path) -> None:
+    (tmp_path / "cuda" / "bindings").mkdir(parents=True)
+    (tmp_path / "cuda" / "bindings" / "__init__.py").write_text(f"__version__ = '12.6'\nraise {error}")
+    told = "from edge.engine.trt.device import find_device\nfrom edge.errors import MissingDependency\n"
+    told += "try:\n    find_device()\nexcept MissingDependency as error:\n    print(error)"
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run([sys.executable, "-c", told], env={"PYTHONPATH": f"{tmp_path}:{root}"}, capture_output=True, text=True)
+    assert done.stdout.startswith("opening the GPU: the Python module 'cuda.bindings' does not load: "), done.stderr
+    assert "pip install" in done.stdout
 
 
 def test_pycuda_that_does_not_load_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +138,30 @@ def test_every_call_is_one_that_cuda_python_has_and_fails_readably(runtime: Any)
     assert int(runtime.cudaGraphInstantiate(runtime.cudaGraph_t(0), 0)[0]) == 35
     assert int(runtime.cudaGraphDestroy(runtime.cudaGraph_t(0))[0]) == 35
     assert int(runtime.cudaHostGetDevicePointer(1, 0)[0]) == 35
+
+
+def test_a_recording_that_fails_leaves_no_error_to_a_later_call(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge.engine.trt import cuda_bindings_device as home
+
+    asked: list[str] = []
+    answers = {"cudaStreamBeginCapture": 0, "cudaStreamEndCapture": 900, "cudaGetLastError": 900}  # a driver's; there is none here
+
+    def stand_in(name: str) -> Callable[..., tuple[int]]:
+        def answer(*_: object) -> tuple[int]:
+            asked.append(name)
+            return (answers[name],)
+
+        return answer
+
+    for name in answers:
+        monkeypatch.setattr(runtime, name, stand_in(name))
+
+    def refuses() -> None:
+        raise EngineError("operation not permitted when stream is capturing")
+
+    with pytest.raises(EngineError, match="operation not permitted"):
+        home._Stream(runtime.cudaStream_t(0)).capture(refuses)
+    assert asked == [*answers]
 
 
 @pytest.fixture(scope="module")

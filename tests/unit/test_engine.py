@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge.analyzer import Analyzer
 from edge.clock import StageTimes
 from edge.config import Config
-from edge.engine import choose, ort
+from edge.engine import EngineName, PrecisionChoice, _on_tensorrt, choose, ort
 from edge.engine.ort import OrtEngine, default_threads
 from edge.errors import EngineError
 from edge.package import load_package
-from tests.toy import make_affect, spot_frame
+from tests.toy import affect_manifest, make_affect, save_package, spot_frame
 
 
 def test_a_file_that_is_no_network(tmp_path: Path) -> None:
@@ -39,9 +41,42 @@ def test_a_gpu_that_does_not_start_is_an_error_by_name_and_a_note_with_auto(tmp_
         analyzer = Analyzer(Config(model=package))
     assert not analyzer.choice.cuda
     assert "CPU: the CUDA provider did not start" in analyzer.choice.why
-    assert analyzer.notes[0].startswith("the GPU is not used")
+    assert analyzer.notes[0].startswith("ONNX Runtime runs on the CPU, it cannot use the GPU: the CUDA provider")
     assert len(analyzer.step(spot_frame(0, [(28, 36, 255)]), StageTimes()).faces) == 1
     analyzer.close()
+
+
+# engine, precision, CUDA in ONNX Runtime -> what ONNX Runtime serves until a plan is there, what is tried, and whether it must succeed
+ON_TENSORRT = [
+    ("auto", "auto", False, "fp32", ("fp16", "int8"), False),
+    ("auto", "auto", True, "fp32", ("fp16", "int8"), False),
+    ("auto", "fp32", False, "fp32", ("fp32",), False),
+    ("auto", "fp32", True, "fp32", ("fp32",), False),
+    ("auto", "fp16", False, "fp32", ("fp16",), True),
+    ("auto", "fp16", True, "fp16", ("fp16",), False),
+    ("auto", "int8", False, "int8", ("int8",), False),
+    ("auto", "int8", True, "int8", ("int8",), False),
+    ("tensorrt", "auto", False, "fp32", ("fp16", "int8"), True),
+    ("tensorrt", "auto", True, "fp32", ("fp16", "int8"), True),
+    ("tensorrt", "fp32", False, "fp32", ("fp32",), True),
+    ("tensorrt", "fp32", True, "fp32", ("fp32",), True),
+    ("tensorrt", "fp16", False, "fp32", ("fp16",), True),
+    ("tensorrt", "fp16", True, "fp16", ("fp16",), True),
+    ("tensorrt", "int8", False, "int8", ("int8",), True),
+    ("tensorrt", "int8", True, "int8", ("int8",), True),
+]
+
+
+@pytest.mark.parametrize(("engine", "precision", "cuda", "meanwhile", "to_try", "required"), ON_TENSORRT)
+def test_a_precision_that_was_named_is_served_or_required(
+    engine: EngineName, precision: PrecisionChoice, cuda: bool, meanwhile: str, to_try: tuple[str, ...], required: bool, tmp_path: Path
+) -> None:
+    folder = make_affect(tmp_path / "toy-affect")
+    for of_network in ("fp16", "int8"):
+        shutil.copy(folder / "brightness.onnx", folder / f"brightness.{of_network}.onnx")
+    save_package(folder, msgspec.structs.replace(affect_manifest(), precisions={"fp16": {"brightness": "fp16"}, "int8": {"brightness": "int8"}}))
+    choice = _on_tensorrt(engine, precision, load_package(folder), cuda=cuda, where="TensorRT 10.3.0 on Orin")
+    assert (choice.precision, choice.to_try, choice.required, choice.cuda) == (meanwhile, to_try, required, cuda)
 
 
 def test_the_choice_says_why(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from edge.engine.trt.trt_engine import TrtEngine
 from edge.errors import EdgeError, InferenceFailed, SpecMismatch
 from edge.package import load_package
 from tests.toy import make_affect
-from tests.unit.test_switching import DONE, ScriptedBuild
-from tests.unit.toy_tensorrt import ToyGpu, ToyTensorrt, toy_plan
+from tests.unit.toy_gpu import ToyGpu
+from tests.unit.toy_switching import DONE, ScriptedBuild, close_all, kept
+from tests.unit.toy_tensorrt import ToyTensorrt, toy_plan
 
 
 def on_onnx_runtime(network: Path) -> Engine:
@@ -37,13 +38,13 @@ def on_stand_in(network: Path, gpu: ToyGpu | None = None, *, rtx: bool = False) 
 
 def before_the_switch(network: Path) -> Engine:
     candidate = Candidate("fp16", lambda: ScriptedBuild([Progress(())]), lambda _: on_stand_in(network))
-    return SwitchingEngine("mean", on_onnx_runtime(network), "fp32", [candidate], required=False, say=lambda _: None)
+    return kept(SwitchingEngine("mean", on_onnx_runtime(network), "fp32", [candidate], required=False, say=lambda _: None))
 
 
 def after_the_switch(network: Path) -> Engine:
     candidate = Candidate("fp16", lambda: ScriptedBuild([DONE]), lambda _: on_stand_in(network))
     engine = SwitchingEngine("mean", on_onnx_runtime(network), "fp32", [candidate], required=True, say=lambda _: None)
-    return used_until_settled(engine)
+    return used_until_settled(kept(engine))
 
 
 def used_until_settled(engine: SwitchingEngine) -> SwitchingEngine:
@@ -88,6 +89,12 @@ ENGINES = [
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     return make_affect(tmp_path / "toy-affect") / "brightness.onnx"
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays() -> Iterator[None]:
+    yield
+    close_all()
 
 
 @pytest.fixture(params=ENGINES)
@@ -169,7 +176,7 @@ def test_plans_are_built_and_taken_over_on_hardware(network: Path) -> None:
     (stage,) = package.manifest.stages
     target = target_here(library, device)
     to_try = candidates(package, stage, ["fp32"], target=target, device=device, folder=network.parent / "plans", workspace_mb=WORKSPACE_MB)
-    engine = used_until_settled(SwitchingEngine("mean", on_onnx_runtime(network), "fp32", to_try, required=True, say=print))
+    engine = used_until_settled(kept(SwitchingEngine("mean", on_onnx_runtime(network), "fp32", to_try, required=True, say=print)))
     assert engine.description.startswith(library.title)
     engine.close()
 

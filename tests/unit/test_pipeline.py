@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
@@ -11,9 +12,14 @@ import numpy as np
 import pytest
 
 from edge import Config, Pipeline
+from edge.capture import open_source
+from edge.capture.source import SourceSettings
 from edge.config import load_config
-from edge.errors import ConfigError
+from edge.engine.trt import start
+from edge.engine.trt.plan_file import one_builder
+from edge.errors import CaptureError, ConfigError, EngineError
 from tests.toy import make_affect
+from tests.unit.toy_gpu import ToyGpu
 
 
 @pytest.fixture
@@ -58,6 +64,43 @@ def test_what_only_the_command_does_is_refused() -> None:
 def test_numbers_must_be_numbers(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match="expected a finite number"):
         load_config(None, {"source": "sample", name: value})
+
+
+def on_the_toy_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """TensorRT for RTX is real, and so are its builds, which fail for want of a GPU."""
+    monkeypatch.setattr(start, "find_device", ToyGpu)
+    monkeypatch.setenv("EDGE_STATE", str(folder))
+
+
+def test_a_plan_that_cannot_be_had_closes_the_source(package: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    on_the_toy_gpu(monkeypatch, tmp_path / "state")
+    source = open_source(SourceSettings(str(picture)))
+    with pytest.raises(EngineError, match="toy-affect/brightness: TensorRT cannot take over: "):
+        Pipeline(source=picture, model=package, engine="tensorrt", opened=source)
+    with pytest.raises(CaptureError, match="is closed"):
+        source.read(0.1)
+
+
+def test_auto_goes_on_without_the_plan_and_says_why(package: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    on_the_toy_gpu(monkeypatch, tmp_path / "state")
+    with Pipeline(source=picture, model=package) as pipeline:
+        pipeline.analyzer._for_affect[0].wait_until_opened()  # type: ignore[attr-defined]
+        (result,) = list(pipeline)
+    assert len(result.faces) == 1
+    assert any(note.startswith("TensorRT fp32 is not used for toy-affect/brightness: ") for note in pipeline.analyzer.notes)
+
+
+def test_interrupted_while_it_waits_for_a_plan_it_closes_the_source(package: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    on_the_toy_gpu(monkeypatch, tmp_path / "state")
+    source = open_source(SourceSettings(str(picture)))
+    interrupt = threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT))
+    with one_builder(tmp_path / "state/plans", say=print):  # so that it waits
+        interrupt.start()
+        with pytest.raises(KeyboardInterrupt):
+            Pipeline(source=picture, model=package, engine="tensorrt", opened=source)
+    interrupt.join()
+    with pytest.raises(CaptureError, match="is closed"):
+        source.read(0.1)
 
 
 @pytest.mark.parametrize("end", ["stop", "close"])

@@ -90,7 +90,37 @@ def test_what_fails_there_is_an_error_here(package: Package, emotion: Stage, tmp
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BuildFailed, match=r"the plan cannot be written: .*Not a directory") as caught:
         start(package, emotion, tmp_path / "file" / "plans").wait(print)
-    assert "EDGE_STATE" in caught.value.hint
+    assert caught.value.hint == "check permissions and free space; another folder: EDGE_STATE for edge-run, -o for python -m converters build"
+
+
+def test_a_file_that_cannot_be_read_there_is_not_one_that_cannot_be_written() -> None:
+    folder = Path("/state/plans")
+    for name in ("/state/plans", "/state/plans/.lock", "/state", None):
+        assert child._unreadable_or_unwritable(OSError(28, "No space left on device", name), folder).message.startswith("the plan cannot be written: ")
+    failed = child._unreadable_or_unwritable(PermissionError(13, "Permission denied", "/models/default/mesh.onnx"), folder)
+    assert failed.message == "the builder cannot go on: [Errno 13] Permission denied: '/models/default/mesh.onnx'"
+    assert failed.hint == "check that file, and its permissions"
+
+
+def test_nothing_of_the_working_directory_runs_there(package: Package, emotion: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("msgspec", "edge", "json", "argparse", "ctypes"):
+        (tmp_path / f"{module}.py").write_text("import os, pathlib; pathlib.Path('ran').touch(); os._exit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert start(package, emotion, tmp_path / "plans").wait(print).exists()
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.syspath_prepend(tmp_path)  # that of a program that wants its own first: then it is the same there
+    with pytest.raises(BuildFailed, match="the builder ended with exit code 9"):
+        start(package, emotion, tmp_path / "others").wait(print)
+
+
+@pytest.mark.parametrize(("executable", "reason"), [("", "does not know its Python"), ("/nowhere/python", "No such file or directory: '/nowhere/python'")])
+def test_a_builder_that_cannot_be_started_is_said(
+    executable: str, reason: str, package: Package, emotion: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(BuildFailed, match=f"stage 'emotion': the builder cannot be started: .*{reason}") as caught:
+        start(package, emotion, tmp_path)
+    assert "--engine onnxruntime" in caught.value.hint
 
 
 def test_a_builder_that_is_killed_is_said(package: Package, emotion: Stage, tmp_path: Path) -> None:
@@ -105,7 +135,7 @@ def test_a_builder_that_is_killed_is_said(package: Package, emotion: Stage, tmp_
 
 
 def test_a_builder_that_fails_to_start_is_said(package: Package, emotion: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "msgspec.py").write_text("raise RuntimeError('broken installation')")
     with pytest.raises(BuildFailed, match=r"the builder ended with exit code 1: RuntimeError: broken installation"):
         start(package, emotion, tmp_path / "plans").wait(print)
@@ -166,7 +196,7 @@ def test_a_builder_ends_with_its_parent(package: Package, tmp_path: Path) -> Non
 
 def test_a_builder_whose_parent_is_gone_does_not_start(tmp_path: Path, package: Package) -> None:
     arguments = [str(package.path), "--stage", "emotion", "--precision", "fp32", "--library", "tensorrt_rtx", "--compute-capabilities", "sm89"]
-    command = [sys.executable, "-m", child.__name__, *arguments, "--folder", str(tmp_path), "--workspace-mb", "64", "--parent", "1"]
+    command = [sys.executable, "-c", child._code(), *arguments, "--folder", str(tmp_path), "--workspace-mb", "64", "--parent", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert [*tmp_path.iterdir()] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import random
 import re
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from edge.engine.trt.errors import PlanRefused
 from edge.engine.trt.plan_file import PROFILE, PlanKey, find_plan, one_builder, plans_dir, read_plan, remove_replaced, write_plan
+from edge.package import models_dir
 
 KEY = PlanKey(
     package="default",
@@ -144,6 +146,28 @@ def test_a_new_plan_removes_what_it_replaces_and_nothing_else(tmp_path: Path) ->
     new = plan()
     assert set(remove_replaced(tmp_path, KEY)) == go | {damaged, half}
     assert set(tmp_path.iterdir()) == stay | {new}
+
+
+def test_what_was_compiled_from_a_plan_goes_with_it(tmp_path: Path) -> None:
+    def kernels(plan: Path) -> Path:
+        path = plan.with_name(f"{plan.stem}-NVIDIA_L4-12.6.jit")
+        path.write_bytes(b"compiled")
+        return path
+
+    new, other_stage = write_plan(tmp_path, KEY, CONTENT), write_plan(tmp_path, msgspec.structs.replace(KEY, stage="emotion"), CONTENT)
+    stay = {kernels(new), kernels(other_stage)}
+    old = write_plan(tmp_path, msgspec.structs.replace(KEY, library_version="10.2.0"), CONTENT)
+    go = {kernels(old), kernels(tmp_path / "default-mesh-fp16-0123456789abcdef.plan"), old}
+    assert set(remove_replaced(tmp_path, KEY)) == go
+    assert set(tmp_path.iterdir()) == stay | {new, other_stage}
+
+
+def test_where_plans_lie_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EDGE_STATE", "XDG_STATE_HOME", "HOME", "EDGE_MODELS", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # who is in no list of users
+    assert plans_dir() == Path("/~/.local/state/edge/plans")
+    assert models_dir() == Path("/~/.local/share/edge/models")
 
 
 def test_where_plans_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

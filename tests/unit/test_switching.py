@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from onnx import helper
 
 from edge.engine.ort import OrtEngine
 from edge.engine.trt.build import Target, plan_key, stage_network
 from edge.engine.trt.child import Done, Failed, PlanBuild, Progress
 from edge.engine.trt.library import Library, find_library
-from edge.engine.trt.plan_file import PROFILE, PlanKey, read_plan
+from edge.engine.trt.plan_file import read_plan
 from edge.engine.trt.switching import Candidate, SwitchingEngine, candidates, target_here
 from edge.engine.trt.trt_engine import TrtEngine
 from edge.errors import EngineError, InferenceFailed, PackageNotFound
 from edge.package import Precision, load_package
 from tests.toy import affect_manifest, make_affect, save_graph, save_package
-from tests.unit.toy_tensorrt import ToyGpu, ToyTensorrt, toy_plan
+from tests.unit.toy_gpu import ToyGpu
+from tests.unit.toy_switching import Said, ScriptedBuild, Trial, check, close_all, crops, kept, run_unchecked, settle, switching, use_after_all, use_until
+from tests.unit.toy_tensorrt import ToyTensorrt, toy_plan
 
 AHEAD = ("sm86",)
 
@@ -33,100 +34,10 @@ def network(tmp_path: Path) -> Path:
     return make_affect(tmp_path / "toy-affect") / "brightness.onnx"
 
 
-DONE = Done(
-    "toy.plan",
-    PlanKey(
-        package="toy",
-        stage="mean",
-        model_sha256="0" * 64,
-        precision="fp16",
-        library="tensorrt",
-        library_version="10.3.0",
-        gpu=ToyGpu.name,
-        compute_capabilities=("sm87",),
-        edge_version="test",
-        profile=PROFILE,
-    ),
-)
-
-
-@dataclass
-class ScriptedBuild:
-    """A build whose answers are known. The last is repeated."""
-
-    answers: list[Progress | Done | Failed]
-    cancelled: bool = False
-
-    def poll(self) -> Progress | Done | Failed:
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-@dataclass
-class Trial:
-    """A candidate whose build is scripted and whose plan is opened on a stand-in."""
-
-    network: Path
-    precision: Precision = "fp16"
-    answers: list[Progress | Done | Failed] = field(default_factory=lambda: [DONE])
-    toy: ToyTensorrt = field(default_factory=lambda: ToyTensorrt(ToyGpu()))
-    builds: list[ScriptedBuild] = field(default_factory=list)
-    opened: list[TrtEngine] = field(default_factory=list)
-
-    def candidate(self) -> Candidate:
-        return Candidate(self.precision, self.start, self.open_plan)
-
-    def start(self) -> ScriptedBuild:
-        self.builds.append(ScriptedBuild(list(self.answers)))
-        return self.builds[-1]
-
-    def open_plan(self, _: Done) -> TrtEngine:
-        self.opened.append(TrtEngine(toy_plan(self.network.parent, self.network), library=self.toy.library, device=self.toy.gpu))
-        return self.opened[-1]
-
-
-@dataclass
-class Said:
-    lines: list[str] = field(default_factory=list)
-
-    def __call__(self, line: str) -> None:
-        self.lines.append(line)
-
-
-def switching(network: Path, *trials: Candidate | Trial, required: bool = False, say: Callable[[str], None] = lambda _: None) -> SwitchingEngine:
-    to_try = [trial.candidate() if isinstance(trial, Trial) else trial for trial in trials]
-    return SwitchingEngine("mean", OrtEngine(network, cuda=False, threads=1), "fp32", to_try, required=required, say=say)
-
-
-def crops(n: int) -> NDArray[np.float32]:
-    return np.random.default_rng(n).random((n, 1, 8, 8), np.float32)
-
-
-def check(engine: SwitchingEngine, n: int) -> None:
-    assert engine.run({"crop": crops(n)})["mean"] == pytest.approx(crops(n).mean(axis=(1, 2, 3)).reshape(n, 1), abs=1e-6)
-
-
-def run_unchecked(engine: SwitchingEngine, crops: NDArray[np.float32]) -> None:
-    engine.run({"crop": crops})
-
-
-def use_until(engine: SwitchingEngine, condition: Callable[[], bool], *, feed: Callable[[], None] | None = None) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, engine.description
-        (feed or (lambda: check(engine, 3)))()
-        time.sleep(0.001)
-
-
-def settle(engine: SwitchingEngine) -> None:
-    use_until(engine, lambda: engine.settled)
-
-
-def use_after_all(engine: SwitchingEngine) -> None:
-    settle(engine)
-    check(engine, 1)
+@pytest.fixture(autouse=True)
+def nobody_stays() -> Iterator[None]:
+    yield
+    close_all()
 
 
 def spoiled(network: Path, *, name: str, factor: float) -> Path:
@@ -175,7 +86,7 @@ def test_it_serves_from_the_first_frame_and_switches_when_a_real_build_is_done(n
 
 def test_onnx_runtime_is_freed_after_the_switch(network: Path) -> None:
     fallback = OrtEngine(network, cuda=False, threads=1)
-    engine = SwitchingEngine("mean", fallback, "fp32", [Trial(network).candidate()], required=False, say=lambda _: None)
+    engine = kept(SwitchingEngine("mean", fallback, "fp32", [Trial(network).candidate()], required=False, say=lambda _: None))
     settle(engine)
     with pytest.raises(InferenceFailed, match="the engine is closed"):
         fallback.run({"crop": crops(1)})
@@ -313,6 +224,27 @@ def test_int8_takes_over_from_fp16_only_where_it_is_faster(network: Path) -> Non
         assert kept.toy.gpu.memory == []
 
 
+def test_what_onnx_runtime_answered_where_tensorrt_was_asked_for_is_noted_at_the_end(network: Path) -> None:
+    for required in (True, False):
+        engine = switching(network, Trial(network, answers=[Progress(())]), required=required)
+        for n in (1, 2):
+            check(engine, n)
+        engine.close()
+        engine.close()
+        by = re.escape(engine.description)
+        expected = [rf"mean: asked for TensorRT: 2 inferences were answered by {by} in fp32"] if required else []
+        assert [bool(re.fullmatch(pattern, note)) for pattern, note in zip(expected, engine.notes, strict=True)] == [True] * len(expected)
+
+
+def test_a_single_answer_of_onnx_runtime_is_noted_too(network: Path) -> None:
+    engine = switching(network, Trial(network), required=True)
+    engine.wait_until_opened()
+    check(engine, 1)  # a photograph
+    engine.close()
+    (note,) = engine.notes
+    assert note.startswith("mean: asked for TensorRT: 1 inference was answered by onnxruntime ")
+
+
 def test_closing_ends_the_build(network: Path) -> None:
     trial = Trial(network, answers=[Progress(("Building engine",))])
     engine = switching(network, trial)
@@ -361,11 +293,38 @@ def test_closing_while_it_waits_for_its_turn(network: Path) -> None:
     engines[0].close()
 
 
-def test_a_bug_beside_the_frames_is_raised_where_it_is_seen(network: Path) -> None:
-    def start() -> ScriptedBuild:
-        raise ZeroDivisionError("a bug")
+def broken() -> ScriptedBuild:
+    raise ZeroDivisionError("a bug")
 
-    engine = switching(network, Candidate("fp16", start, Trial(network).open_plan))
+
+def test_a_bug_beside_the_frames_is_a_note_with_auto(network: Path) -> None:
+    engine = switching(network, Candidate("fp16", broken, Trial(network).open_plan), say=(said := Said()))
+    use_after_all(engine)
+    assert said.lines[0] == "TensorRT fp16 is not used for mean: ZeroDivisionError: a bug (this is a bug: please report it)"
+    assert engine.notes == said.lines
+    assert not engine.on_tensorrt
+    engine.close()
+
+
+def test_a_plan_with_a_bug_is_freed_and_the_next_is_tried(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buggy, sound = Trial(network), Trial(network, "fp32")
+    open_plan = buggy.open_plan
+
+    def open_buggy(done: Done) -> TrtEngine:
+        engine = open_plan(done)
+        monkeypatch.setattr(engine, "timed_run", broken)  # as a binding fails that takes other arguments
+        return engine
+
+    engine = switching(network, Candidate("fp16", buggy.start, open_buggy), sound)
+    use_after_all(engine)
+    assert (engine.on_tensorrt, engine.precision) == (True, "fp32")
+    assert engine.notes[0].startswith("TensorRT fp16 is not used for mean: TypeError: broken() takes 0 positional arguments")
+    assert buggy.toy.gpu.memory == []
+    engine.close()
+
+
+def test_asked_for_by_name_a_bug_beside_the_frames_is_raised_where_it_is_seen(network: Path) -> None:
+    engine = switching(network, Candidate("fp16", broken, Trial(network).open_plan), required=True)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         use_after_all(engine)
     engine.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import importlib
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,6 +90,7 @@ def test_version_8_is_refused() -> None:
     [
         ("", "the Python module 'tensorrt' is an empty shell, not TensorRT"),
         ("raise OSError('libnvinfer.so.10: cannot open shared object file')", "'tensorrt' does not load: libnvinfer.so.10: cannot open shared object file"),
+        ("raise RuntimeError", "'tensorrt' does not load: RuntimeError"),
         ("import tensorrt_libs", "the Python module 'tensorrt' lacks a part of its own: No module named 'tensorrt_libs'"),
         (None, r"TensorRT is not installed \(Python module 'tensorrt'\)"),
     ],
@@ -228,12 +231,54 @@ def test_what_turing_lacks_is_said(models: Path) -> None:
 )
 def test_the_line_that_decides_is_told(lines: list[str], message: str, hint: str) -> None:
     messages = Messages(ToyBuilderLibrary().library())
-    for line in lines:
-        messages.logger.log(messages.logger.ERROR, line)
-    messages.logger.log(messages.logger.WARNING, "out of memory")
+    with messages.listening():
+        for line in lines:
+            messages.logger.log(messages.logger.ERROR, line)
+        messages.logger.log(messages.logger.WARNING, "out of memory")
     error = messages.failed("net", doing="here")
     assert str(error.args[0]).startswith(message)
     assert hint in error.hint
+
+
+def test_the_library_s_log_outlives_whoever_was_first() -> None:
+    first, second = Messages(RTX), Messages(RTX)
+    assert first.logger is second.logger
+    builders = [RTX.module.Builder(first.logger), RTX.module.Builder(second.logger)]
+    del first
+    builders.pop(0)
+    gc.collect()  # the library would now call a logger that is gone, and end the process
+    with second.listening():
+        builders[0].create_network(0).add_input("x", RTX.module.float32, (-5, 3))
+    assert any("addInput" in line and "isValidDims" in line for line in second.errors), second.errors
+
+
+def test_each_hears_of_its_own_work_and_of_the_library_s_threads() -> None:
+    first, second = Messages(RTX), Messages(RTX)
+    log, error = first.logger, RTX.module.ILogger.ERROR
+    log.log(error, "nobody listens")
+    with first.listening():
+        log.log(error, "mine")
+        listening, said = threading.Event(), threading.Event()
+
+        def listen() -> None:
+            with second.listening():
+                listening.set()
+                said.wait(10)
+                log.log(error, "of the other")
+
+        other = threading.Thread(target=listen)
+        other.start()
+        assert listening.wait(10)
+        library_s = threading.Thread(target=log.log, args=(error, "of no listener's thread"))
+        library_s.start()
+        library_s.join()
+        said.set()
+        other.join()
+    log.log(error, "after the end")
+    assert first.errors == ["mine", "of no listener's thread"]
+    assert second.errors == ["of no listener's thread", "of the other"]
+    with first.listening():
+        assert first.errors == []
 
 
 # What only TensorRT 10 does
@@ -300,6 +345,19 @@ def test_a_stage_is_built_once(package: Package, emotion: Stage, tmp_path: Path)
     assert build_stage(package, emotion, "fp32", AHEAD, folder=tmp_path, workspace_mb=WORKSPACE_MB, say=said.append) == (path, key)
     assert read_plan(path, key).key == key
     assert path.stat().st_mtime_ns > changed_ns
+
+
+def test_a_plan_that_is_there_serves_from_a_folder_that_cannot_be_written_to(package: Package, emotion: Stage, tmp_path: Path) -> None:
+    def build() -> Path:
+        return build_stage(package, emotion, "fp32", AHEAD, folder=tmp_path, workspace_mb=WORKSPACE_MB, say=lambda _: None)[0]
+
+    path = build()
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").mkdir()  # which not even root can lock as a file
+    assert build() == path
+    path.unlink()
+    with pytest.raises(IsADirectoryError):
+        build()
 
 
 def test_a_stale_plan_makes_way(package: Package, emotion: Stage, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from edge.engine.pace import timed_run
 from edge.engine.trt.errors import PlanRefused
 from edge.engine.trt.jit_cache import write_kernels
 from edge.engine.trt.trt_engine import TrtEngine
 from edge.errors import EngineError, InferenceFailed, PackageError, SpecMismatch
 from tests.toy import make_affect, save_graph
-from tests.unit.toy_tensorrt import CudaGraphStrategy, DynamicShapesKernelSpecializationStrategy, ToyGpu, ToyTensorrt, toy_plan
+from tests.unit.toy_gpu import ToyGpu
+from tests.unit.toy_tensorrt import CudaGraphStrategy, DynamicShapesKernelSpecializationStrategy, ToyTensorrt, toy_plan
 
 
 @pytest.fixture
@@ -172,6 +175,21 @@ def test_everything_is_freed_and_closing_twice_is_allowed(network: Path) -> None
         engine.close()
         engine.close()
         assert (toy.gpu.memory, toy.gpu.graphs, toy.gpu.streams) == ([], [], [])
+        assert toy.runtime is not None
+        config = ["ToyRuntimeConfig"] if toy.rtx else []
+        assert toy.runtime.freed == ["ToyContext"] * 4 + config + ["ToyEngine", "ToyRuntime"]  # nothing before what uses it
+
+
+def test_two_engines_share_the_one_log_and_each_hears_of_its_own(network: Path) -> None:
+    toys = ToyTensorrt(ToyGpu(supports_graphs=False)), ToyTensorrt(ToyGpu(supports_graphs=False))
+    first, second = (open_toy(network, toy) for toy in toys)
+    runtimes = [toy.runtime for toy in toys if toy.runtime is not None]
+    assert runtimes[0].logger is runtimes[1].logger
+    for engine, runtime, reason in ((first, runtimes[0], "one"), (second, runtimes[1], "other")):
+        runtime.fails_at_work = reason
+        with pytest.raises(InferenceFailed, match=rf"execute_async_v3: .*\({reason}\)"):
+            engine.run({"crop": crops(1)})
+        engine.close()
 
 
 def test_it_is_used_by_one_thread_and_closed_by_another(network: Path) -> None:
@@ -185,7 +203,7 @@ def test_it_is_used_by_one_thread_and_closed_by_another(network: Path) -> None:
         except InferenceFailed as error:
             failures.append(error)
 
-    thread = threading.Thread(target=use)
+    thread = threading.Thread(target=use, daemon=True)
     thread.start()
     engine.close()
     thread.join(10)
@@ -281,14 +299,42 @@ def test_what_fails_while_it_runs_is_told(network: Path) -> None:
     engine.close()
 
 
+def test_waiting_for_another_thread_s_inference_is_not_timed(network: Path) -> None:
+    engine = open_toy(network, toy := ToyTensorrt(ToyGpu()))
+    toy.gpu.reached.clear()
+    toy.gpu.gate.clear()
+    user = threading.Thread(target=check, args=(engine, 3), daemon=True)
+    user.start()
+    assert toy.gpu.reached.wait(10)
+    asked = threading.Event()
+    took_ms: list[float] = []
+
+    def compare() -> None:
+        start_ns = time.perf_counter_ns()
+        asked.set()
+        took_ms.append(timed_run(engine, {"crop": crops(1)})[1])
+        took_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
+
+    comparison = threading.Thread(target=compare, daemon=True)
+    comparison.start()
+    assert asked.wait(10)
+    time.sleep(0.2)
+    toy.gpu.gate.set()
+    comparison.join(10)
+    user.join(10)
+    inference_ms, with_waiting_ms = took_ms
+    assert with_waiting_ms - inference_ms > 150
+    engine.close()
+
+
 def test_closing_waits_for_an_inference(network: Path) -> None:
     engine = open_toy(network, toy := ToyTensorrt(ToyGpu()))
     toy.gpu.reached.clear()
     toy.gpu.gate.clear()
-    user = threading.Thread(target=check, args=(engine, 3))
+    user = threading.Thread(target=check, args=(engine, 3), daemon=True)
     user.start()
     assert toy.gpu.reached.wait(10)
-    closer = threading.Thread(target=engine.close)
+    closer = threading.Thread(target=engine.close, daemon=True)
     closer.start()
     closer.join(0.05)
     assert closer.is_alive()

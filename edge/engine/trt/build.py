@@ -138,8 +138,13 @@ def build_stage(package: Package, stage: Stage, precision: Precision, target: Ta
     """
     network = stage_network(package, stage, precision)
     key = plan_key(package, stage, network, target)
+    # Plans are whole or not there, so that looking needs no lock: a folder that cannot be written to serves where the plan is in it.
+    there = find_plan(folder, key, say=lambda _: None)
+    if there is not None:
+        say(f"{there} is there and fits")
+        return there, key
     with one_builder(folder, say=say):
-        if (there := find_plan(folder, key, say=say)) is not None:
+        if (there := find_plan(folder, key, say=say)) is not None:  # another builder's, that was waited for
             say(f"{there} is there and fits")
             return there, key
         built = build_plan(network, target, workspace_mb=workspace_mb, timing_cache=_timing_cache(folder, target), say=say)
@@ -166,22 +171,24 @@ def build_plan(network: Network, target: Target, *, workspace_mb: int, timing_ca
         BuildFailed: The network cannot be built: what the library said first, what that means and what to do.
     """
     check_graph(network.content, where=network.where)
+    messages = Messages(target.library)
     try:
-        return Built(_build(network, target, typed=True, workspace_mb=workspace_mb, timing_cache=timing_cache, say=say), ())
+        with messages.listening():
+            return Built(_build(network, target, messages, typed=True, workspace_mb=workspace_mb, timing_cache=timing_cache, say=say), ())
     except BuildFailed as error:
         if network.untyped is None or not target.library.has_weak_typing:
             raise
         note = f"weakly typed: {target.library.title} chose the layers' precisions, which were not measured so; strongly typed it failed: {error.args[0]}"
         say(note)
-        return Built(_build(network, target, typed=False, workspace_mb=workspace_mb, timing_cache=timing_cache, say=say), (note,))
+        with messages.listening():
+            return Built(_build(network, target, messages, typed=False, workspace_mb=workspace_mb, timing_cache=timing_cache, say=say), (note,))
 
 
-def _build(network: Network, target: Target, *, typed: bool, workspace_mb: int, timing_cache: Path | None, say: Say) -> bytes:
+def _build(network: Network, target: Target, messages: Messages, *, typed: bool, workspace_mb: int, timing_cache: Path | None, say: Say) -> bytes:
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
         trt = target.library.module
-    messages = Messages(target.library)
     content = network.content if typed or network.untyped is None else network.untyped
     try:
         builder = trt.Builder(messages.logger)

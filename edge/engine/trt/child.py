@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 # systems, ar3-22 in float32, needs with TensorRT-RTX 1.7.1: it builds with 128 MB and not with 64.
 WORKSPACE_MB = 512
 
+_BUILD_AHEAD = "free memory where it is short; a plan built beforehand needs no builder here: python -m converters build; or: --engine onnxruntime"
 _NICE = 10
 # The upper end of the kernel's scale; a process may raise its own. Source: proc(5).
 _FIRST_TO_BE_ENDED = 1000
@@ -89,15 +91,26 @@ class PlanBuild:
 
         Returns:
             The build. It ends with the thread that started it, if not before: start it in one that lives as long as the runtime.
+
+        Raises:
+            BuildFailed: The builder cannot be started.
         """
-        command = [sys.executable, "-m", "edge.engine.trt.child", str(package.path.resolve()), "--stage", stage.name, "--precision", precision]
+        where = f"package '{package.name}', stage '{stage.name}'"
+        if not sys.executable:
+            raise BuildFailed(f"{where}: the builder cannot be started: this program does not know its Python (sys.executable is empty)", hint=_BUILD_AHEAD)
+        command = [sys.executable, "-c", _code(), str(package.path.resolve()), "--stage", stage.name, "--precision", precision]
         command += ["--library", target.library.name, "--gpu", target.gpu, "--compute-capabilities", *target.compute_capabilities]
         command += ["--folder", str(folder.resolve()), "--workspace-mb", str(workspace_mb), "--parent", str(os.getpid())]
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the build
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+        try:
+            with ExitStack() as stack:
+                errors = stack.enter_context(tempfile.TemporaryFile())
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+                stack.pop_all()  # it lives as long as the build
+        except OSError as error:
+            raise BuildFailed(f"{where}: the builder cannot be started: {error}", hint=_BUILD_AHEAD) from error
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
-        return cls(process, errors, f"package '{package.name}', stage '{stage.name}'")
+        return cls(process, errors, where)
 
     def poll(self) -> Progress | Done | Failed:
         """Return how far it is. Never waits; asked again after the end, it says the same without lines."""
@@ -195,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except MemoryError:
             tell(Failed(f"{options.stage}: the builder ran out of memory", "close other programs, or take a smaller --workspace-mb"))
         except OSError as error:
-            tell(Failed(f"the plan cannot be written: {error}", "check permissions and free space; EDGE_STATE chooses another folder"))
+            tell(_unreadable_or_unwritable(error, options.folder))
     return 0
 
 
@@ -208,8 +221,16 @@ def _build(options: argparse.Namespace, say: Say) -> tuple[Path, PlanKey]:
     return build_stage(package, stage, options.precision, target, folder=options.folder, workspace_mb=options.workspace_mb, say=say)
 
 
+def _unreadable_or_unwritable(error: OSError, folder: Path) -> Failed:
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder  # what a full disk refuses has no name
+    if folder not in (path, *path.parents) and path not in folder.parents:
+        return Failed(f"the builder cannot go on: {error}", "check that file, and its permissions")
+    hint = "check permissions and free space; another folder: EDGE_STATE for edge-run, -o for python -m converters build"
+    return Failed(f"the plan cannot be written: {error}", hint)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m edge.engine.trt.child", description="Builds one plan; started by edge-run and python -m converters build.")
+    parser = argparse.ArgumentParser(prog="edge.engine.trt.child", description="Builds one plan; started by edge-run and python -m converters build.")
     parser.add_argument("package", type=Path)
     parser.add_argument("--stage", required=True)
     parser.add_argument("--precision", required=True)
@@ -220,6 +241,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workspace-mb", required=True, type=int)
     parser.add_argument("--parent", required=True, type=int, help="process that the builder ends with")
     return parser
+
+
+def _code() -> str:
+    """What the builder runs: with `-m` it would look for its modules in the working directory first, and not where a host program has put `edge`."""
+    return f"import sys; sys.path[:] = {[*map(str, sys.path)]!r}; from edge.engine.trt.child import main; sys.exit(main())"
 
 
 def _end_with(parent: int) -> bool:
@@ -248,7 +274,3 @@ def _read(stream: IO[bytes]) -> bytes:
 
 def _after(lines: Sequence[str]) -> str:
     return f": {lines[0]}" if lines else ""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -118,7 +118,9 @@ class _Stream:
         try:
             work()
         except BaseException:
-            runtime.cudaStreamEndCapture(self.stream)  # whatever it says: it ends the recording, and the first error is the one to tell
+            # Whatever these say: the first error is the one to tell. They end the recording, and keep a later call from being told its error.
+            runtime.cudaStreamEndCapture(self.stream)
+            runtime.cudaGetLastError()
             raise
         graph = _call(runtime.cudaStreamEndCapture, self.stream, doing=recording)
         try:

@@ -6,6 +6,7 @@ Not yet run on hardware by us: what this file and its neighbours do with a GPU i
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -17,7 +18,7 @@ from edge.errors import EdgeError, EngineError, MissingDependency
 
 Bytes = NDArray[np.uint8]
 
-_INSTALL = "pip install 'facial-affect-edge[tensorrt]'   (cuda-bindings; on JetPack 6: pip install 'cuda-bindings<13')"
+_INSTALL = "pip install 'facial-affect-edge[tensorrt]'   (cuda-bindings; on JetPack 6: 'facial-affect-edge[jetpack6]')"
 _DRIVER = "https://www.nvidia.com/drivers on desktops; Jetsons get it with JetPack: sudo apt install nvidia-l4t-cuda"
 
 # Source: CUDA Runtime API, cudaError_t.
@@ -167,10 +168,16 @@ def find_device() -> Device:
         MissingDependency: Neither is installed, or there is no NVIDIA driver, or it is too old.
         EngineError: There is no GPU, or it does not start.
     """
-    if _installed("cuda.bindings"):
-        from edge.engine.trt.cuda_bindings_device import CudaBindingsDevice
+    try:
+        if _installed("cuda.bindings"):
+            from edge.engine.trt.cuda_bindings_device import CudaBindingsDevice
 
-        return CudaBindingsDevice()
+            return CudaBindingsDevice()
+    except EdgeError:
+        raise
+    except (ImportError, OSError, RuntimeError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise MissingDependency(f"opening the GPU: the Python module 'cuda.bindings' does not load: {problem}", hint=_INSTALL) from error
     if _installed("pycuda"):
         from edge.engine.trt.pycuda_device import PycudaDevice
 
@@ -196,6 +203,9 @@ def cuda_error(code: int, text: str, *, doing: str, driver_version: str = "", li
     """
     if code == _DRIVER_TOO_OLD and not driver_version:
         return MissingDependency(f"{doing}: no NVIDIA driver is installed", hint=f"{_DRIVER}   or without a GPU: --engine onnxruntime")
+    if code == _DRIVER_TOO_OLD and (ours := re.match(r"cuda-bindings (\d+)\.", library)) and int(ours[1]) > (major := int(driver_version.partition(".")[0])):
+        problem = f"{doing}: {library} is made for a newer CUDA than the {driver_version} that the NVIDIA driver supports"
+        return MissingDependency(problem, hint=f"pip install 'cuda-bindings<{major + 1}'   or, where there is one, a newer driver")
     if code == _DRIVER_TOO_OLD:
         return MissingDependency(f"{doing}: the NVIDIA driver is too old: it supports CUDA {driver_version}, {library} needs a newer one", hint=_DRIVER)
     if code in _DRIVER_MISMATCH:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.engine.trt.device import Device
-from edge.engine.trt.plan_file import write_whole
+from edge.engine.trt.plan_file import KERNELS_SUFFIX, write_whole
 
-_SUFFIX = ".jit"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -28,7 +27,7 @@ class JitCache:
     def __init__(self, config: Any, plan: Path, device: Device) -> None:
         environment = re.sub(r"[^A-Za-z0-9.]+", "_", f"{device.name}-{device.driver_version}")
         self._plan = plan
-        self._path = plan.with_name(f"{plan.stem}-{environment}{_SUFFIX}")
+        self._path = plan.with_name(f"{plan.stem}-{environment}{KERNELS_SUFFIX}")
         self._before = _read(self._path)
         self._cache = config.create_runtime_cache()
         if self._before:
@@ -46,7 +45,7 @@ class JitCache:
             return []
         try:
             write_kernels(self._path, after)
-            for other in self._plan.parent.glob(f"{self._plan.stem}-*{_SUFFIX}"):
+            for other in self._plan.parent.glob(f"{self._plan.stem}-*{KERNELS_SUFFIX}"):
                 if other != self._path:
                     other.unlink()
         except OSError as error:

@@ -95,5 +95,5 @@ def _look(name: LibraryName) -> Library | tuple[str, str]:
             return f"{_TITLES[name]} is not installed (Python module '{name}')", _INSTALL[name]
         return f"the Python module '{name}' lacks a part of its own: {error}", _INSTALL[name]
     except (ImportError, OSError, RuntimeError) as error:
-        return f"the Python module '{name}' does not load: {str(error).splitlines()[0]}", _INSTALL[name]
+        return f"the Python module '{name}' does not load: {(str(error).splitlines() or [type(error).__name__])[0]}", _INSTALL[name]
     return usable(name, module)

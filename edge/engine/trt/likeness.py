@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge.engine.engine import Array, Engine
+from edge.engine.pace import timed_run
 from edge.errors import EngineError
 from edge.package import Precision
 
@@ -66,9 +66,9 @@ class Likeness:
         """
         answers = []
         for engine, taken_ms in zip(self._engines, self._taken_ms, strict=True):
-            start_ns = time.perf_counter_ns()
-            answers.append(engine.run(feeds))
-            taken_ms.append((time.perf_counter_ns() - start_ns) / 1e6)
+            answer, ms = timed_run(engine, feeds)
+            answers.append(answer)
+            taken_ms.append(ms)
         reference, candidate = answers
         for name, sums in self._sums.items():
             sums.add(name, reference[name], candidate[name])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import re
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from edge.clock import monotonic_ns
 from edge.engine.trt.errors import BuildFailed
@@ -54,16 +57,35 @@ _TYPES = re.compile(r"same types?\b")
 
 
 class Messages:
-    """The library's log: its errors are kept, its warnings counted, the rest is dropped.
+    """The errors that the library logs for one of its users; the rest is dropped.
 
     Args:
         library: Whose.
+
+    Attributes:
+        errors: Of the last piece of work under `listening`.
+        logger: For the library; all `Messages` of a library share it.
     """
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self.errors: list[str] = []
-        self.logger = _logger(library, self.errors)
+        self.logger = _only_log(library.module.ILogger)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While inside, what the library says is kept: of the calling thread's work, and of threads of the library's own."""
+        self.errors.clear()
+        thread, listeners = threading.get_ident(), self.logger.listeners
+        before = listeners.get(thread)
+        listeners[thread] = self.errors
+        try:
+            yield
+        finally:
+            if before is None:
+                del listeners[thread]
+            else:
+                listeners[thread] = before
 
     def failed(self, where: str, *, doing: str) -> BuildFailed:
         """Return the error that the kept lines amount to.
@@ -145,21 +167,30 @@ def progress_monitor(library: Library, say: Say) -> trt.IProgressMonitor | None:
     return Monitor()
 
 
-def _logger(library: Library, errors: list[str]) -> trt.ILogger:
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
-        trt = library.module
+@functools.cache
+def _only_log(logger: Any) -> Any:
+    """The one log of a library, made of its `ILogger`, that outlives everything.
 
-    class Log(trt.ILogger):
+    TensorRT keeps the first logger that a process gives it for as long as any builder, runtime or what they made lives, and ignores the others: one that goes
+    with its user is memory that is used after it was freed.
+    Source: TensorRT API, `getLogger()` and `createInferRuntime()`.
+    """
+
+    class Log(logger):
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            logger.__init__(self)
+            self.listeners: dict[int, list[str]] = {}  # by thread
 
-        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                errors.append(msg)
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (logger.ERROR, logger.INTERNAL_ERROR):
+                listeners = dict(self.listeners)
+                mine = listeners.get(threading.get_ident())
+                for errors in listeners.values() if mine is None else (mine,):
+                    errors.append(msg)
 
-    return Log()
+    log = Log()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(log))  # Python clears its modules when it ends, in an order of its own
+    return log
 
 
 def _short(line: str) -> str:

@@ -35,6 +35,9 @@ _START = len(_MAGIC) + _LENGTH_BYTES + hashlib.sha256().digest_size
 # More is no header of ours. Source: a key takes about 600 bytes.
 _MAX_HEADER_BYTES = 1 << 16
 _SUFFIX, _HALF = ".plan", ".half"
+# Of what a library compiled from a plan on the device: `PLAN-GPU-DRIVER.jit`.
+KERNELS_SUFFIX = ".jit"
+_N_PARTS = 4  # of a plan's name, between hyphens
 
 
 class PlanKey(Strict, frozen=True):
@@ -68,7 +71,7 @@ class PlanKey(Strict, frozen=True):
     def file_name(self) -> str:
         """Readable, and another one for every key."""
         digest = hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
-        return "-".join((*(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in (self.package, self.stage, self.precision)), digest)) + _SUFFIX
+        return "-".join((*(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in (self.package, self.stage, self.precision)), digest)) + _SUFFIX  # `_N_PARTS`
 
 
 class _Header(Strict, frozen=True):
@@ -99,7 +102,8 @@ def plans_dir() -> Path:
     """Return the folder of this device's plans: `$EDGE_STATE/plans`, else `$XDG_STATE_HOME/edge/plans`, else `~/.local/state/edge/plans`."""
     if folder := os.environ.get("EDGE_STATE"):
         return Path(folder) / "plans"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "edge" / "plans"
+    # Unlike Path.home(), expanduser() bears a service without a home; the root keeps what it then returns from meaning a folder of whoever started it.
+    return Path(os.environ.get("XDG_STATE_HOME") or Path("/", os.path.expanduser("~"), ".local/state")) / "edge" / "plans"
 
 
 def edge_version() -> str:
@@ -199,7 +203,8 @@ def find_plan(folder: Path, expected: PlanKey, *, say: Say) -> Path | None:
 
 
 def remove_replaced(folder: Path, key: PlanKey) -> list[Path]:
-    """Remove what a new plan replaces: plans of the same package, stage, precision and library for the same GPUs, damaged ones, and half-written files.
+    """Remove what a new plan replaces: plans of the same package, stage, precision and library for the same GPUs, damaged ones, half-written files, and kernels
+    that were compiled from plans which are gone.
 
     Args:
         folder: Where plans lie. The caller holds its lock.
@@ -222,7 +227,10 @@ def remove_replaced(folder: Path, key: PlanKey) -> list[Path]:
             removed.append(path)
     for path in removed:
         path.unlink(missing_ok=True)
-    return removed
+    orphans = [path for path in folder.glob(f"{_stage_prefix(key)}-*{KERNELS_SUFFIX}") if not (folder / _plan_of_kernels(path)).exists()]
+    for path in orphans:
+        path.unlink(missing_ok=True)
+    return removed + orphans
 
 
 @contextmanager
@@ -300,5 +308,12 @@ def _text(value: object) -> str:
 
 
 def _plans_of(folder: Path, key: PlanKey) -> list[Path]:
-    prefix = key.file_name.rpartition("-")[0]
-    return sorted(path for path in folder.glob(f"*{_SUFFIX}") if path.name.rpartition("-")[0] == prefix)
+    return sorted(path for path in folder.glob(f"*{_SUFFIX}") if path.name.rpartition("-")[0] == _stage_prefix(key))
+
+
+def _stage_prefix(key: PlanKey) -> str:
+    return key.file_name.rpartition("-")[0]
+
+
+def _plan_of_kernels(path: Path) -> str:
+    return "-".join(path.name.split("-")[:_N_PARTS]) + _SUFFIX  # a plan's parts hold no hyphen

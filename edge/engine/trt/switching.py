@@ -122,7 +122,7 @@ class SwitchingEngine:
         say: Takes lines for the user, from any thread.
 
     Attributes:
-        notes: What a user must hear of, also at the end; grows while it works.
+        notes: What a user must hear of, also at the end; grows while it works, and when it is closed.
     """
 
     def __init__(self, name: str, fallback: Engine, fallback_precision: Precision, to_try: Sequence[Candidate], *, required: bool, say: Say) -> None:
@@ -135,6 +135,7 @@ class SwitchingEngine:
         self._shapes = (fallback.input_shapes, fallback.output_shapes)
         self._next: tuple[Engine, Precision] | None = None
         self._replaced: queue.SimpleQueue[Engine] = queue.SimpleQueue()
+        self._n_by_fallback = 0
         self._wanted = threading.Semaphore(0)
         self._seen: queue.SimpleQueue[Mapping[str, Array]] = queue.SimpleQueue()
         self._failure: BaseException | None = None
@@ -189,6 +190,7 @@ class SwitchingEngine:
             (self._serving, self._precision), self._next = self._next, None
             self._replaced.put(before)
         answers = self._serving.run(feeds)
+        self._n_by_fallback += not self.on_tensorrt
         if self._wanted.acquire(blocking=False):
             self._seen.put({name: array.copy() for name, array in feeds.items()})
         return answers
@@ -207,8 +209,16 @@ class SwitchingEngine:
         """End what is being built, and free everything. Closing twice is allowed."""
         self._stop.set()
         self._thread.join(_CLOSE_S)
+        if self._required and self._n_by_fallback:
+            self._summed_up()
         self._serving.close()
         self._fallback.close()
+
+    def _summed_up(self) -> None:
+        answered = f"{self._n_by_fallback} inference{'s were' if self._n_by_fallback > 1 else ' was'} answered by {self._fallback.description}"
+        note = f"{self._name}: asked for TensorRT: {answered} in {self._fallback_precision}"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _work(self, to_try: Sequence[Candidate]) -> None:
         try:
@@ -231,9 +241,17 @@ class SwitchingEngine:
         """Try a candidate; return why it cannot take over."""
         try:
             self._try(candidate)
+        except _Closed:
+            raise
         except EdgeError as error:
             self._note(f"TensorRT {candidate.precision} is not used for {self._name}: {error.args[0]}")
             return error
+        except Exception as bug:
+            if self._required and not self.on_tensorrt:
+                raise
+            told = f"{type(bug).__name__}: {bug}"
+            self._note(f"TensorRT {candidate.precision} is not used for {self._name}: {told} (this is a bug: please report it)")
+            return EngineError(told, hint="this is a bug: please report it")
         return None
 
     def _try(self, candidate: Candidate) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class TrtEngine:
         self._tensors: dict[str, _Tensor] = {}
         self._buckets: dict[int, _Bucket] = {}
         try:
-            with device.current():
+            with device.current(), self._messages.listening():
                 self._open(plan)
         except BaseException:
             self.close()
@@ -93,7 +94,17 @@ class TrtEngine:
             SpecMismatch: A name, shape or dtype is not the network's, the inputs differ in their batch, or it is 0.
             InferenceFailed: TensorRT or CUDA failed, or the engine was closed.
         """
+        return self.timed_run(feeds)[0]
+
+    def timed_run(self, feeds: Mapping[str, Array]) -> tuple[dict[str, Array], float]:
+        """Run the network as `run` does; see `edge.engine.pace.Timed`.
+
+        Raises:
+            SpecMismatch: See `run`.
+            InferenceFailed: See `run`.
+        """
         with self._lock:
+            start_ns = time.perf_counter_ns()
             if not self._buckets:
                 raise InferenceFailed(f"{self._where}: the engine is closed", hint="make a new one")
             check_feeds(feeds, self._inputs, where=self._where)
@@ -103,12 +114,12 @@ class TrtEngine:
                 raise SpecMismatch(f"{self._where}: expected inputs of one batch, of 1 and more, got {batches}")
             outputs = {name: np.empty((n, *shape[1:]), np.float32) for name, shape in self._output_rows.items()}
             try:
-                with self._device.current():
+                with self._device.current(), self._messages.listening():
                     for start in range(0, n, self._max_batch):
                         self._run_piece(feeds, outputs, start, min(n, start + self._max_batch))
             except EngineError as error:
                 raise InferenceFailed(f"{self._where}: {error.args[0]}", hint=error.hint) from error
-            return outputs
+            return outputs, (time.perf_counter_ns() - start_ns) / 1e6
 
     def close(self) -> None:
         """Free the plan and its memory."""
@@ -145,7 +156,7 @@ class TrtEngine:
         self._outputs = {name: (None, *shape[1:]) for name, shape in self._output_rows.items()}
 
     def _load(self, plan: Plan) -> trt.ICudaEngine:
-        self._held.callback(lambda: [self._library_objects.pop() for _ in list(self._library_objects)])  # the last first
+        self._held.callback(self._free_library_objects)
         try:
             runtime = self._library.module.Runtime(self._messages.logger)
         except TypeError as error:  # what the binding makes of a null pointer
@@ -156,6 +167,10 @@ class TrtEngine:
             raise self._failure("loading it")
         self._library_objects.append(engine)
         return engine
+
+    def _free_library_objects(self) -> None:
+        while self._library_objects:  # each uses those before it
+            self._library_objects.pop()
 
     def _context_maker(self, engine: trt.ICudaEngine, plan: Plan) -> tuple[Callable[[], trt.IExecutionContext], JitCache | None]:
         """Return what makes execution contexts, and where the library compiles its kernels here, what it compiled."""
