@@ -19,7 +19,7 @@ from edge.engine.fp16 import to_fp16
 from edge.engine.trt.errors import BuildFailed
 from edge.engine.trt.graph_check import check_graph
 from edge.engine.trt.library import Library
-from edge.engine.trt.messages import Messages, Say, progress_monitor
+from edge.engine.trt.messages import Messages, Say, progress_monitor, undisturbed
 from edge.engine.trt.plan_file import PROFILE, PlanKey, edge_version, find_plan, one_builder, remove_replaced, write_plan, write_whole
 from edge.errors import PackageRefused
 from edge.package import Package, Precision, model_file
@@ -173,14 +173,14 @@ def build_plan(network: Network, target: Target, *, workspace_mb: int, timing_ca
     check_graph(network.content, where=network.where)
     messages = Messages(target.library)
     try:
-        with messages.listening():
+        with undisturbed(), messages.listening():
             return Built(_build(network, target, messages, typed=True, workspace_mb=workspace_mb, timing_cache=timing_cache, say=say), ())
     except BuildFailed as error:
         if network.untyped is None or not target.library.has_weak_typing:
             raise
         note = f"weakly typed: {target.library.title} chose the layers' precisions, which were not measured so; strongly typed it failed: {error.args[0]}"
         say(note)
-        with messages.listening():
+        with undisturbed(), messages.listening():
             return Built(_build(network, target, messages, typed=False, workspace_mb=workspace_mb, timing_cache=timing_cache, say=say), (note,))
 
 

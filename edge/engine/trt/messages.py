@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import re
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,29 @@ _MEANINGS = (
 _BETWEEN_LINES_NS = 2_000_000_000
 _OPERATOR = re.compile(r"Plugin not found|No importer registered|Unsupported operator|UNSUPPORTED_NODE")
 _TYPES = re.compile(r"same types?\b")
+
+
+_making = threading.RLock()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """While inside, which is where objects of the library are made and freed, no other thread does, and Python collects no garbage.
+
+    The library calls our logger while it holds a lock of its own, and freeing any of its objects takes that lock: a collection inside the logger that found an
+    object of an earlier failure waited for ever. What an error's frames hold of the library is freed here, too, and not when somebody drops the error.
+    """
+    with _making:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            if collects:
+                gc.enable()
 
 
 class Messages:

@@ -23,7 +23,7 @@ from edge.engine.trt.device import Bytes, Device, Graph, Memory, Stream
 from edge.engine.trt.errors import PlanRefused
 from edge.engine.trt.jit_cache import JitCache
 from edge.engine.trt.library import Library
-from edge.engine.trt.messages import Messages
+from edge.engine.trt.messages import Messages, undisturbed
 from edge.engine.trt.plan_file import Plan
 from edge.errors import EdgeError, EngineError, InferenceFailed, PackageError, SpecMismatch
 
@@ -66,7 +66,7 @@ class TrtEngine:
         self._tensors: dict[str, _Tensor] = {}
         self._buckets: dict[int, _Bucket] = {}
         try:
-            with device.current(), self._messages.listening():
+            with undisturbed(), device.current(), self._messages.listening():
                 self._open(plan)
         except BaseException:
             self.close()
@@ -123,7 +123,7 @@ class TrtEngine:
 
     def close(self) -> None:
         """Free the plan and its memory."""
-        with self._lock, suppress(EdgeError), self._device.current():
+        with undisturbed(), self._lock, suppress(EdgeError), self._device.current():
             # A GPU that has failed refuses to free as well; the error that stopped the inference is the one to tell.
             self._held.close()
 
