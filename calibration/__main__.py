@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder, a picture, a clip, an array, or `default`")
     build.add_argument("-o", "--output", type=Path, metavar="SET", help="folder of the set; not needed for `default` alone")
     build.add_argument("--licence", action="append", default=[], metavar="TEXT", help="of the sources: once for all, or once for each; recorded, never guessed")
-    build.add_argument("--exclude", action="append", default=[], metavar="SOURCE", help="evaluation data: no picture of it comes into the set; repeatable")
+    build.add_argument("--exclude", action="append", default=[], metavar="SOURCE", help="evaluation data: no picture of it and no copy gets in; repeatable")
     build.add_argument(
         "--origin", choices=("file", "folder"), default="file", help="what stays together in one split: each file (default), or the files of a folder"
     )
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--without-clips", action="store_true", help="do not copy clips; packages that read clips cannot be quantised with the set then")
     check = commands.add_parser("check", help="check a set and say what it is", epilog=_EXAMPLES, formatter_class=raw)
     check.add_argument("set", metavar="SET", help="its folder, or `default`")
-    check.add_argument("--exclude", action="append", default=[], metavar="SOURCE", help="the set must share no picture with this; repeatable")
+    check.add_argument("--exclude", action="append", default=[], metavar="SOURCE", help="the set must share no picture or frame with this; repeatable")
     render = commands.add_parser("render", help="render synthetic faces, with what each shows written down", epilog=_EXAMPLES, formatter_class=raw)
     render.add_argument("--geometry", type=Path, required=True, metavar="FILE.npz", help="ICT-FaceKit's face model, see calibration/rendering/geometry.py")
     render.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder for sheets, people.jsonl, faces.jsonl and card.json")
@@ -108,10 +108,11 @@ def _check(options: argparse.Namespace) -> int:
 
     found = load_set(options.set)
     check_pictures(found)
-    shared = shared_with(found.manifest, read_exclusion(options.exclude, say=_say))
+    shared = shared_with(found, read_exclusion(options.exclude, say=_say))
     if shared:
+        some = ", ".join([*shared[:3], *(["..."] if shared[3:] else [])])
         raise NotDisjoint(
-            f"{found.path}: {len(shared)} of its files are, or were cut from, excluded pictures: {', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}",
+            f"{found.path}: {len(shared)} of its files are, look like or were cut from excluded pictures: {some}",
             hint="build the set again with the same --exclude",
         )
     print("\n".join(lines(found)))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from calibration.judge import FaceJudge, JudgedFace
 from calibration.selection import Candidate, KnownPictures, chosen, splits_of, without_doubles
 from calibration.set_file import CLIPS, MANIFEST, PICTURES, SPLITS, CalibrationSet, Clip, Item, MadeBy, SetManifest, Split, load_set, pixels_sha256
 from calibration.sources import OriginRule, Say, Source, open_sources
+from calibration.whole_folder import in_one_step, try_out
 from edge.errors import ConfigError, require
 from edge.frame import Pixels
 from edge.package import file_sha256
@@ -70,7 +70,8 @@ def build_set(order: Order, folder: Path, *, say: Say) -> CalibrationSet:
         The set, loaded again from its folder.
 
     Raises:
-        ConfigError: The order contradicts itself, or the folder holds something else than a set.
+        ConfigError: The order contradicts itself, an array cannot be read, or the folder holds something else than a set.
+        OSError: The folder cannot be written; found out before any picture is looked at.
         MissingDependency: A library is not installed.
         CaptureError: A source does not exist.
         TooFewFaces: Too few faces can be used; the message says how many were refused, and why.
@@ -78,11 +79,13 @@ def build_set(order: Order, folder: Path, *, say: Say) -> CalibrationSet:
         PackageError: The default package, which judges the faces, is not there.
     """
     require("tomli_w", install="pip install '.[converters]'   (or: make setup)", why="writing a calibration set")
+    folder = folder.resolve()
     require_replaceable(folder)
+    try_out(folder)
     sources = _open(order)
     exclusion = read_exclusion(order.exclude, say=say)
     with FaceJudge() as judge:
-        survey = _Survey(judge, exclusion, say)
+        survey = _Survey(judge, exclusion, _spoiled_origins(sources, exclusion, say), say)
         for group, source in enumerate(sources):
             survey.look_at(source, group, n=_LOOK_AT * (order.n_calibration + order.n_held_out) // len(sources))
         made_by = MadeBy(versions=_versions(judge), networks=judge.networks)
@@ -98,7 +101,7 @@ def build_set(order: Order, folder: Path, *, say: Say) -> CalibrationSet:
     _check_enough(picked, refused, survey.n_looked_at)
     pictures = [_png(each.face.picture) for _, each in picked]
     items = tuple(_item(each, split, sources[each.group].licence, png) for (split, each), png in zip(picked, pictures, strict=True))
-    clips = _clips(sources, survey, placed, exclusion) if order.with_clips else {}
+    clips = _clips(sources, survey, placed) if order.with_clips else {}
     manifest = SetManifest(
         schema="edge.calibration/1",
         name=folder.name,
@@ -118,13 +121,12 @@ def build_set(order: Order, folder: Path, *, say: Say) -> CalibrationSet:
 class _Survey:
     """The faces of all sources, and what was refused."""
 
-    def __init__(self, judge: FaceJudge, exclusion: Exclusion, say: Say) -> None:
-        self._judge, self._exclusion, self._say = judge, exclusion, say
+    def __init__(self, judge: FaceJudge, exclusion: Exclusion, spoiled: Set[str], say: Say) -> None:
+        self._judge, self._exclusion, self._spoiled, self._say = judge, exclusion, spoiled, say
         self._known = KnownPictures()
         self.candidates: list[Candidate] = []
-        # Clips with a face that can be used, and those that share a frame with what is excluded.
+        # Clips with a face that can be used.
         self.clips: dict[Path, str] = {}
-        self.spoiled_clips: set[Path] = set()
         self.refused: Counter[str] = Counter()
         self.n_looked_at = 0
 
@@ -141,9 +143,8 @@ class _Survey:
                 self._say(f"{seen.source} cannot be read: {seen.problem}")
                 continue
             sha256 = pixels_sha256(seen.rgb)
-            if sha256 in self._exclusion.hashes:
+            if seen.origin in self._spoiled or self._is_excluded(seen.rgb, sha256):
                 self.refused["excluded"] += 1
-                self.spoiled_clips |= {seen.clip} if seen.clip is not None else set()
                 continue
             if self._known.seen_before(seen.rgb, sha256, seen.origin):
                 self.refused["duplicate"] += 1
@@ -151,12 +152,18 @@ class _Survey:
             for face in self._judge.faces(seen.rgb):
                 if not isinstance(face, JudgedFace):
                     self.refused[face] += 1
-                elif face.pixels_sha256 in self._exclusion.hashes:
+                elif self._is_excluded(face.picture, face.pixels_sha256):
                     self.refused["excluded"] += 1
+                elif face.pixels_sha256 != sha256 and self._known.seen_before(face.picture, face.pixels_sha256, seen.origin):
+                    # Somebody cut the same face out of the same picture before.
+                    self.refused["duplicate"] += 1
                 else:
                     self.candidates.append(Candidate(face, group, seen.origin, seen.source, sha256, seen.split))
                     if seen.clip is not None:
                         self.clips[seen.clip] = seen.origin
+
+    def _is_excluded(self, rgb: Pixels, sha256: str) -> bool:
+        return sha256 in self._exclusion.hashes or self._exclusion.shows(rgb)
 
 
 def require_replaceable(folder: Path) -> None:
@@ -190,6 +197,17 @@ def _open(order: Order) -> list[Source]:
     return sources + [open_sources(text, licence=licence, origins=order.origins) for text, licence in zip(paths, licences, strict=True)]
 
 
+def _spoiled_origins(sources: Sequence[Source], exclusion: Exclusion, say: Say) -> set[str]:
+    """Return the origins of the clips that share a frame with what is excluded. Every frame counts: a set keeps clips whole."""
+    spoiled: set[str] = set()
+    if exclusion.hashes:
+        for clip in (clip for source in sources for clip in source.clips):
+            if exclusion.is_in_clip(clip.path):
+                say(f"{clip.path.name} has a frame that is excluded: nothing of '{clip.name}' is taken")
+                spoiled.add(clip.name)
+    return spoiled
+
+
 def _check_enough(picked: Sequence[tuple[Split, Candidate]], refused: dict[str, int], n_looked_at: int) -> None:
     counts = Counter(split for split, _ in picked)
     reasons = ", ".join(f"{n} {reason}" for reason, n in refused.items()) or "none"
@@ -220,14 +238,14 @@ def _item(candidate: Candidate, split: Split, licence: str, png: bytes) -> Item:
     )
 
 
-def _clips(sources: Sequence[Source], survey: _Survey, placed: dict[str, Split], exclusion: Exclusion) -> dict[Clip, Path]:
+def _clips(sources: Sequence[Source], survey: _Survey, placed: dict[str, Split]) -> dict[Clip, Path]:
     """Return what the manifest says of each clip, and where it lies."""
     clips: dict[Clip, Path] = {}
     for source in sources:
-        for path in (clip.path for clip in source.clips if clip.path not in survey.spoiled_clips):
-            sha256, origin = file_sha256(path), survey.clips.get(path, "")
+        for path in (clip.path for clip in source.clips):
+            origin = survey.clips.get(path, "")
             # A clip whose faces are all in another one is not kept either.
-            if origin in placed and sha256 not in exclusion.hashes and sha256 not in {clip.sha256 for clip in clips}:
+            if origin in placed and (sha256 := file_sha256(path)) not in {clip.sha256 for clip in clips}:
                 file = f"{CLIPS}/{sha256[:20]}{path.suffix.lower()}"
                 clips[Clip(file=file, sha256=sha256, origin=origin, source=path.name, licence=source.licence, split=placed[origin])] = path
     return clips
@@ -240,11 +258,7 @@ def _png(rgb: Pixels) -> bytes:
 
 
 def _write(folder: Path, manifest: SetManifest, pictures: Sequence[bytes], clips: Mapping[Clip, Path]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        temporary.chmod(0o755)
-        new, old = temporary / "new", temporary / "old"
+    def fill(new: Path) -> None:
         (new / PICTURES).mkdir(parents=True)
         for item, png in zip(manifest.items, pictures, strict=True):
             (new / item.file).write_bytes(png)
@@ -253,10 +267,5 @@ def _write(folder: Path, manifest: SetManifest, pictures: Sequence[bytes], clips
         for clip, path in clips.items():
             shutil.copyfile(path, new / clip.file)
         (new / MANIFEST).write_bytes(msgspec.toml.encode(manifest))
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        if (temporary / "old").exists() and not folder.exists():
-            (temporary / "old").rename(folder)
-        shutil.rmtree(temporary)
+
+    in_one_step(folder, fill)

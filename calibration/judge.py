@@ -8,8 +8,8 @@ from types import TracebackType
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from calibration.lookalikes import Thumbnail, thumbnail
 from calibration.set_file import Features, pixels_sha256
 from edge import quality
 from edge.analyzer import Analyzer
@@ -36,10 +36,6 @@ _BLANK = 3.0
 _SAME_PLACE = 0.25
 # A limit that makes a face useless here, too; a turned head only has its numbers withheld, and networks see it all the same.
 _USELESS = {"blur", "small"}
-THUMBNAIL_PX = 16
-
-
-Thumbnail = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -151,13 +147,6 @@ class FaceJudge:
         self._t_ns += 2 * REMEMBER_NS
         frame = Frame(seq=0, source="", pixels=rgb, t_media_ns=self._t_ns, t_capture_ns=0, t_capture_from="arrival", paced=False)
         return self._analyzer.step(frame, StageTimes())
-
-
-def thumbnail(rgb: Pixels) -> Thumbnail:
-    """Return a picture's gray values at 16 x 16 pixels, less their mean, float32[256]: near for pictures that look the same."""
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(gray, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return np.asarray(small - small.mean(), np.float32).ravel()
 
 
 def _with_border(rgb: Pixels) -> Pixels:

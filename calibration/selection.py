@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.coverage import point
-from calibration.judge import THUMBNAIL_PX, JudgedFace, Thumbnail, thumbnail
+from calibration.judge import JudgedFace
+from calibration.lookalikes import THUMBNAIL_PX, Thumbnail, looks_like_one_of, thumbnail
 from calibration.set_file import Split
 from edge.frame import Pixels
 
-# Pictures whose thumbnails differ by less than this, in gray values, are one picture. Source: two photographs against their JPEG copies of quality 30 to 95 and
-# copies of half to a third the size: 0.1 to 1.9; the nearest of 3,000 pictures of FER2013 that are no copies of each other: 3.9.
-NEARLY_THE_SAME = 2.0
 _HELD_OUT_PART = 0.2
 
 
@@ -43,7 +41,7 @@ class Candidate:
 
 
 class KnownPictures:
-    """Tells whether the same picture came before, in another file or as another row: to the pixel, or as a copy that was encoded or scaled again."""
+    """Tells whether the same picture came before, in another file or as another row: to the pixel, or as a copy that was encoded again, scaled or mirrored."""
 
     def __init__(self) -> None:
         self._hashes: set[str] = set()
@@ -60,7 +58,7 @@ class KnownPictures:
         """
         near = thumbnail(rgb)
         others = [place for place, name in enumerate(self._origins) if name != origin]
-        if sha256 in self._hashes or _is_near(near, self._thumbnails[others]):
+        if sha256 in self._hashes or looks_like_one_of(near, self._thumbnails[others]):
             return True
         n = len(self._origins)
         if n == len(self._thumbnails):
@@ -72,11 +70,11 @@ class KnownPictures:
 
 
 def without_doubles(candidates: Sequence[Candidate]) -> tuple[list[Candidate], int]:
-    """Drop faces that look the same as an earlier one, as where nobody moved between two frames, and return how many those are."""
+    """Drop faces that look the same as an earlier one or its mirror image, as where nobody moved between two frames, and return how many those are."""
     kept: list[Candidate] = []
     thumbnails: Thumbnail = np.empty((len(candidates), THUMBNAIL_PX**2), np.float32)
     for candidate in candidates:
-        if not _is_near(candidate.face.thumbnail, thumbnails[: len(kept)]):
+        if not looks_like_one_of(candidate.face.thumbnail, thumbnails[: len(kept)]):
             thumbnails[len(kept)] = candidate.face.thumbnail
             kept.append(candidate)
     return kept, len(candidates) - len(kept)
@@ -123,10 +121,6 @@ def chosen(candidates: Sequence[Candidate], n: int) -> list[Candidate]:
         nearer = _distance(points, points[best])
         distance = nearer if len(result) == 1 else np.minimum(distance, nearer)
     return result
-
-
-def _is_near(thumbnail: Thumbnail, others: Thumbnail) -> bool:
-    return bool(len(others)) and float(((others - thumbnail) ** 2).mean(axis=1).min()) < NEARLY_THE_SAME**2
 
 
 def _distance(points: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -242,6 +242,11 @@ def _check_manifest(manifest: SetManifest, folder: Path) -> None:
     for entry in entries:
         if splits.setdefault(entry.origin, entry.split) != entry.split:
             raise SetCorrupt(f"{folder / MANIFEST}: '{entry.origin}' is both in calibration and in held-out", hint="build the set again")
+    # Under other names and origins, too.
+    for entry in entries:
+        for sha256 in (entry.sha256, *((entry.pixels_sha256, entry.source_sha256) if isinstance(entry, Item) else ())):
+            if splits.setdefault(sha256, entry.split) != entry.split:
+                raise SetCorrupt(f"{folder / MANIFEST}: the content of {entry.file} is both in calibration and in held-out", hint="build the set again")
 
 
 def _check_file(path: Path, expected: str) -> None:

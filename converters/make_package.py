@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +9,7 @@ from pathlib import Path
 import msgspec
 import onnx
 
+from calibration.whole_folder import in_one_step
 from converters.errors import ConversionError
 from converters.original import Original
 from converters.parity import ParityReport, check_parity
@@ -22,8 +19,6 @@ from edge.errors import ConfigError
 from edge.package import MANIFEST, Manifest, check_manifest, file_sha256
 from edge.stage import ActionUnits, Boxes, Emotions, Scores, Stage, input_shapes
 
-# Source: linux/fs.h and fcntl.h.
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 PARITY = "parity.json"
 RUN = "run"  # the folder of what a package was tried out with, see `converters.evidence`
 
@@ -95,33 +90,6 @@ def make_package(
     in_one_step(folder, fill)
     say(f"made package '{manifest.name}' in {folder}. Licence: {manifest.licence}")
     return folder
-
-
-def in_one_step(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder anew; what was there before is replaced in one step, or stays.
-
-    Args:
-        folder: The folder.
-        fill: Called with the path of a folder to be made, beside it; what it raises leaves what was there.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        temporary.chmod(0o755)
-        fill(temporary / "new")
-        if folder.exists() and not _exchanged(temporary / "new", folder):
-            folder.rename(temporary / "old")
-        if not folder.exists():
-            (temporary / "new").rename(folder)
-    finally:
-        if (temporary / "old").exists() and not folder.exists():
-            (temporary / "old").rename(folder)
-        shutil.rmtree(temporary)
-
-
-def _exchanged(one: Path, other: Path) -> bool:
-    """Let two folders swap their names, so that a process killed at any moment leaves one of them in its place; False where the file system cannot."""
-    return bool(ctypes.CDLL(None).renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
 def require_replaceable(folder: Path, name: str, *, trained: bool) -> None:

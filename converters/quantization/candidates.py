@@ -97,10 +97,10 @@ def int8_candidate(trial: Trial, base: onnx.ModelProto, *, calibrator: Calibrato
             model = quantize_int8(base, trial.feeds, calibrator=each)
             tried[each] = trial.harm(model), model
             say(f"{trial.stage.name}: int8, calibrator {each}: harm {tried[each][0]:.3g}")
+        best = min(tried, key=lambda name: tried[name][0])
+        return _mended(trial, base, tried[best][1], best, {name: harm for name, (harm, _) in tried.items()}, keep_fp32, say)
     except (ConversionError, EngineError) as error:
         return Candidate(None, reason=str(error.args[0]))
-    best = min(tried, key=lambda name: tried[name][0])
-    return _mended(trial, base, tried[best][1], best, {name: harm for name, (harm, _) in tried.items()}, keep_fp32, say)
 
 
 def _mended(

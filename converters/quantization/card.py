@@ -8,8 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from converters.quantization.gate import LIMITS, Metric
+from converters.quantization.gate import Metric
 from converters.quantization.latency import Latency
+from converters.quantization.limits import LIMITS
 from converters.quantization.sensitivity import Sensitivity
 from edge.package import Precision, Reduced
 
@@ -25,6 +26,7 @@ class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
         n_calibration: Pictures, or moments of clips, that ranges were taken from.
         n_held_out: Others that the precisions were judged by.
         n_left_out: Of both: those in which the package found no face.
+        n_unread: Of both: pictures beyond those that are read for one package, or that fit into memory as inputs of its networks.
         sound: Where the sound came from that a network hears; empty where none does.
     """
 
@@ -33,6 +35,7 @@ class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
     n_calibration: int
     n_held_out: int
     n_left_out: int
+    n_unread: int = 0
     sound: str = ""
 
 
@@ -155,15 +158,25 @@ def read_card(folder: Path) -> Card | None:
         return None
 
 
+def not_faster(name: str, stage: StageCard) -> str:
+    """Return a line that says with its numbers that a network gains nothing on the machine where it was made; empty where it does, or was not timed."""
+    if stage.faster_here is not False:
+        return ""
+    timed = ", ".join(f"batch {each.batch}: {each.ms:.3g} ms, fp32 {each.fp32_ms:.3g}" for each in stage.latency)
+    return f"{name}: int8 is NOT faster on this machine ({timed}){': it is for other devices' if stage.verdict == 'kept' else ''}"
+
+
 def table(card: Card) -> list[str]:
     """Return the lines of a table, a line for each number of each network in each precision; below it what was refused, and why."""
     rows: list[tuple[str, ...]] = [("network", "precision", "", "measured", "value", "limit", "over")]
-    refusals = []
+    refusals, slow = [], []
     for precision, of_precision in card.precisions.items():
         for name, stage in of_precision.stages.items():
             rows += [(name, precision, stage.verdict, *cells) for cells in _stage_cells(stage)]
             if stage.verdict == "refused":
                 refusals.append(f"{name} stays fp32 where the package runs in {precision}: {stage.reason}")
+            if line := not_faster(name, stage):
+                slow.append(line)
         rows += [("together", precision, "", *_cells(metric)) for metric in of_precision.together]
         for each in of_precision.accuracy:
             value = f"{each.value:.1%} (fp32 {each.fp32:.1%}; same answer {each.agreement:.1%})"
@@ -171,7 +184,7 @@ def table(card: Card) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     machines = sorted({precision.machine for precision in card.precisions.values()})
-    return [*lines, *(f"latency: {machine}" for machine in machines), *refusals]
+    return [*lines, *(f"latency: {machine}" for machine in machines), *slow, *refusals]
 
 
 def _stage_cells(stage: StageCard) -> Iterator[tuple[str, str, str, str]]:
@@ -192,7 +205,8 @@ def _cells(metric: Metric) -> tuple[str, str, str, str]:
     unit = f" {metric.unit}" if metric.unit else ""
     interval = f" [{metric.interval[0]:.3f}, {metric.interval[1]:.3f}]" if metric.interval else ""
     limit = "-" if metric.limit is None else f"{'<=' if metric.ideal is not None and metric.limit >= metric.ideal else '>='} {metric.limit:.3g}{unit}"
-    return f"{metric.name}, {metric.of}", f"{metric.value:.4g}{unit}{interval}", limit, str(metric.n)
+    still = f"; hardly vary, no correlation: {', '.join(metric.still)}" if metric.still and metric.name in ("action unit error", "score error") else ""
+    return f"{metric.name}, {metric.of}{still}", f"{metric.value:.4g}{unit}{interval}", limit, str(metric.n)
 
 
 def _every_metric(precision: PrecisionCard) -> Iterator[Metric]:

@@ -33,7 +33,7 @@ from edge.smooth import Values
 from edge.stage import ClipAudioInput, ClipInput, Named, PictureInput, input_shapes, of_frame
 
 # Fewer say too little. Of pictures: what a calibration set holds at least, less those in which the package finds no face. Of clips: each item holds a second of
-# them; a trained package needs more in any case, see `gate.LIMITS`, lower bound of the label agreement.
+# them; a trained package needs more in any case, see `limits.LIMITS`, lower bound of the label agreement.
 LEAST_PICTURES: Mapping[Split, int] = {"calibration": 80, "held-out": 20}
 LEAST_CLIPS: Mapping[Split, int] = {"calibration": 4, "held-out": 2}
 _MOST_PICTURES = 512
@@ -74,12 +74,14 @@ class Recording:
         moments: Gives what they come from, again and again.
         n_moments: How many there were, with or without a face.
         n_seen: Those in which the package read a face, or a whole picture.
+        n_unread: Pictures that were not looked at: beyond those that are read for one package, or that fit into memory as inputs of its networks.
     """
 
     feeds: Inputs
     moments: Moments
     n_moments: int
     n_seen: int
+    n_unread: int
 
 
 def record(package: Package, calibration: CalibrationSet, split: Split) -> Recording:
@@ -118,7 +120,8 @@ def record(package: Package, calibration: CalibrationSet, split: Split) -> Recor
         stage.name: {name: np.concatenate(rows) for name, rows in recorder.rows.items()}
         for stage, recorder in zip(package.manifest.stages, recorders, strict=True)
     }
-    return Recording(feeds, moments, n_moments, n_seen)
+    n_unread = 0 if _clip_input(package) else max(0, sum(item.split == split for item in calibration.manifest.items) - _n_pictures(package))
+    return Recording(feeds, moments, n_moments, n_seen, n_unread)
 
 
 def read_numbers(package: Package, engines: Sequence[Engine], moments: Iterable[Moment]) -> list[list[Values] | None]:

@@ -7,88 +7,26 @@ that was never trained says nothing that could be right or wrong: it is judged b
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.errors import ConversionError
 from converters.original import Array
 from converters.quantization.detections import Agreement, agreement
+from converters.quantization.limits import LIMITS, MetricName
 from converters.training.measure import wilson_interval
 from edge.activation import activated
 from edge.errors import InferenceFailed
 from edge.estimate import NumberRow
-from edge.stage import ActionUnits, Boxes, Landmarks, Named, Output, Presence, Stage, role_of
+from edge.pose import pose_from_axes
+from edge.stage import ActionUnits, Boxes, Emotions, Landmarks, Named, Output, Presence, Stage, role_of
 
 # float32[N, ...] by tensor name: what a network answered to N inputs.
 Answers = Mapping[str, Array]
 Values = NDArray[np.float64]
-
-MetricName = Literal[
-    "non-finite numbers",
-    "numbers the runtime refuses",
-    "signal to noise",
-    "label agreement",
-    "label agreement, lower bound",
-    "KL divergence",
-    "action unit error",
-    "action unit correlation",
-    "landmark error",
-    "landmark error, 95th percentile",
-    "presence agreement",
-    "detections agreed",
-    "eye position error",
-    "detection score error",
-    "embedding cosine",
-]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How far a number may be from what equal networks would give.
-
-    Attributes:
-        value: Still allowed.
-        ideal: What equal networks give.
-        unit: Of both; empty for parts of one and counts.
-        why: Where the value comes from.
-    """
-
-    value: float
-    ideal: float
-    unit: str
-    why: str
-
-
-# The figures of `default` and ResNet18 are over the default calibration set's held-out part, 160 pictures.
-LIMITS: Mapping[MetricName, Limit] = {
-    "non-finite numbers": Limit(0, 0, "", "a network that overflows gives no number at all"),
-    "numbers the runtime refuses": Limit(0, 0, "", "scores outside of 0 to 1 end a run of edge-run: see edge.estimate"),
-    "signal to noise": Limit(
-        15,
-        math.inf,
-        "dB",
-        "of packages that were never trained. An untrained ResNet18 in INT8 has 17 dB; 12 where it was calibrated with normal noise, 8 where the scale of its "
-        "input is half of what it must be, 2 where it is a quarter",
-    ),
-    "label agreement": Limit(0.97, 1, "", "what is required of fer's mini-Xception in INT8, taken for all"),
-    "label agreement, lower bound": Limit(0.90, 1, "", "of its 95 % interval (Wilson): fewer than 35 inputs are too few even where all agree"),
-    "KL divergence": Limit(0.05, 0, "nat", "the mean: 0.8, 0.1, 0.1 turned into 0.67, 0.2, 0.13 is as much. The default package's emotions in INT8: 0.004"),
-    "action unit error": Limit(
-        0.05, 0, "", "the mean of the absolute error, of each. A face that is let in with its eyes 16 px apart is off by as much on average; FP16 by 0.006"
-    ),
-    "action unit correlation": Limit(0.95, 1, "", "of each one that varies: a tenth of its variance is noise then"),
-    "landmark error": Limit(0.02, 0, "eye distances", "the mean over points; FP16 has 0.0006. What follows from landmarks is judged by limits of its own"),
-    "landmark error, 95th percentile": Limit(0.05, 0, "eye distances", "over inputs: half the radius of an iris (11.7 mm across, pupils 63 mm apart)"),
-    "presence agreement": Limit(0.97, 1, "", "as label agreement"),
-    "detections agreed": Limit(0.97, 1, "", "as label agreement: of all faces that either finds, those that both find in the same place"),
-    "eye position error": Limit(0.05, 0, "eye distances", "the mean; two readings of a newcomer must agree within 0.07, see edge.analyzer"),
-    "detection score error": Limit(0.05, 0, "", "the mean over faces that both find; a detection counts from 0.5 on"),
-    "embedding cosine": Limit(0.98, 1, "", "the mean: a 25th of its power is noise then"),
-}
 
 # Stands before what was measured of INT8 with FP16 instead of FP32 around it, as GPUs run it.
 AROUND = "FP16 around it: "
@@ -113,7 +51,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         ideal: What equal networks give; None stands for infinity.
         n: Inputs, or faces, that it was measured on.
         interval: 95 % interval of a proportion.
-        parts: By action unit, where there are several.
+        parts: By action unit or score, where there are several.
+        still: Those that vary too little over the inputs for a correlation: their errors alone are judged.
     """
 
     name: MetricName
@@ -125,12 +64,15 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     interval: tuple[float, float] | None = None
     parts: dict[str, float] = msgspec.field(default_factory=dict)
+    still: tuple[str, ...] = ()
 
     @property
     def strain(self) -> float:
         """How much of what is allowed is used up: 0 for equal networks, 1 at the limit, more beyond it."""
         if self.limit is None:
             return 0.0
+        if not math.isfinite(self.value):
+            return 0.0 if self.ideal is None and self.value > 0 else math.inf
         if self.ideal is None:
             return self.limit / self.value if self.value > 0 else math.inf
         off, allowed = abs(self.value - self.ideal), abs(self.limit - self.ideal)
@@ -160,8 +102,16 @@ def compare(stage: Stage, reference: Answers, candidate: Answers, *, trained: bo
 
     Returns:
         The numbers; see `strain` and `failures`.
+
+    Raises:
+        ConversionError: The network in FP32 gives numbers that are not finite: nothing can be compared with them.
     """
     tensors = sorted({*_tensors(stage), *taken})
+    for tensor in tensors:
+        if not np.isfinite(reference[tensor]).all():
+            raise ConversionError(
+                f"{stage.name}: expected finite numbers of the network in FP32, got NaN or infinity in '{tensor}'", hint="look at its weights"
+            )
     broken = sum(int((~np.isfinite(candidate[tensor])).sum()) for tensor in tensors)
     finite = _metric("non-finite numbers", f"{prefix}{stage.name}", broken, n=len(next(iter(candidate.values()))))
     if broken:
@@ -234,12 +184,24 @@ def _of_boxes(found: Agreement, where: str) -> Iterator[Metric]:
 
 
 def _of_landmarks(output: Landmarks, reference: Array, candidate: Array, where: str) -> Iterator[Metric]:
-    expected, got = (rows.reshape(len(rows), -1, 3)[..., :2].astype(np.float64) for rows in (reference, candidate))
-    corners = expected[:, [*output.left_eye, *output.right_eye]]
+    expected, got = (rows.reshape(len(rows), -1, 3).astype(np.float64) for rows in (reference, candidate))
+    corners = expected[:, [*output.left_eye, *output.right_eye], :2]
     eyes = (corners[:, ::2] + corners[:, 1::2]) / 2
-    errors = np.linalg.norm(expected - got, axis=2).mean(axis=1) / np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=1)
+    errors = np.linalg.norm(expected[..., :2] - got[..., :2], axis=2).mean(axis=1) / np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=1)
     yield _metric("landmark error", where, float(errors.mean()), n=len(errors))
     yield _metric("landmark error, 95th percentile", where, float(np.percentile(errors, 95)), n=len(errors))
+    turns = np.array([_turn_deg(*(points[list(output.axes)] for points in pair)) for pair in zip(expected, got, strict=True)])
+    yield _metric("head pose error", where, float(turns.mean()), n=len(turns))
+    yield _metric("head pose error, 95th percentile", where, float(np.percentile(turns, 95)), n=len(turns))
+
+
+def _turn_deg(expected: Values, got: Values) -> float:
+    """The largest of the differences of yaw, pitch and roll, as the runtime reads them; half a turn where one of the two has no pose."""
+    pose, other = pose_from_axes(expected), pose_from_axes(got)
+    if pose is None or other is None:
+        return 0.0 if pose is other else 180.0
+    differences = (abs(pose.yaw - other.yaw), abs(pose.pitch - other.pitch), abs(pose.roll - other.roll))
+    return max(min(difference, 360 - difference) for difference in differences)
 
 
 def _of_numbers(output: Named, reference: Array, candidate: Array, where: str) -> Iterator[Metric]:
@@ -263,16 +225,21 @@ def compare_numbers(output: Named, expected: Values, got: Values, where: str) ->
         where: Stands in the metrics.
     """
     if isinstance(output, ActionUnits):
-        yield from _of_action_units(output, expected, got, where)
+        called: tuple[MetricName, MetricName, MetricName] = ("action unit error", "action unit error, root mean square", "action unit correlation")
+        yield from _by_name(output.names, expected, got, where, called)
         return
     numbers = NumberRow([output])
     labels, other_labels = ([_top(numbers, row) for row in rows] for rows in (expected, got))
     n_agreed = sum(map(str.__eq__, labels, other_labels))
     yield _proportion("label agreement", where, n_agreed, len(labels))
     yield _metric("label agreement, lower bound", where, wilson_interval(n_agreed, len(labels))[0], n=len(labels))
-    if output.activation == "softmax" or np.allclose(expected.sum(axis=1), 1, atol=1e-3):
+    # Over one label nothing is distributed, and what does not add up to 1 has no divergence.
+    if expected.shape[1] > 1 and all(np.allclose(rows.sum(axis=1), 1, atol=1e-3) for rows in (expected, got)):
         p, q = (np.maximum(rows, _LEAST_PROBABILITY) for rows in (expected, got))
-        yield _metric("KL divergence", where, max(0.0, float((p * np.log(p / q)).sum(axis=1).mean())), n=len(labels))
+        yield _metric("KL divergence", where, np.maximum((p * np.log(p / q)).sum(axis=1).mean(), 0.0), n=len(labels))
+    else:
+        names = output.labels if isinstance(output, Emotions) else output.names
+        yield from _by_name(names, expected, got, where, ("score error", "score error, root mean square", "score correlation"))
 
 
 def _top(numbers: NumberRow, row: Values) -> str:
@@ -280,22 +247,25 @@ def _top(numbers: NumberRow, row: Values) -> str:
     return max(ranked, key=ranked.__getitem__)
 
 
-def _of_action_units(output: ActionUnits, expected: Values, got: Values, where: str) -> Iterator[Metric]:
-    errors = dict(zip(output.names, np.abs(expected - got).mean(axis=0).tolist(), strict=True))
-    yield _metric("action unit error", where, max(errors.values()), n=len(expected), parts=errors)
+def _by_name(names: Sequence[str], expected: Values, got: Values, where: str, called: tuple[MetricName, MetricName, MetricName]) -> Iterator[Metric]:
+    """Compare numbers that each stand for themselves: mean error, root of the mean squared error, correlation."""
+    n, varies = len(expected), expected.std(axis=0) >= _LEAST_DEVIATION
+    still = tuple(name for name, each in zip(names, varies, strict=True) if not each)
+    for metric, errors in zip(called, (np.abs(expected - got).mean(axis=0), np.sqrt(((expected - got) ** 2).mean(axis=0))), strict=False):
+        yield _metric(metric, where, errors.max(), n=n, parts=dict(zip(names, errors.tolist(), strict=True)), still=still)
     correlations: dict[str, float] = {}
-    for name, reference, candidate in zip(output.names, expected.T, got.T, strict=True):
-        if reference.std() >= _LEAST_DEVIATION:
+    for name, reference, candidate, each in zip(names, expected.T, got.T, varies, strict=True):
+        if each:
             correlations[name] = float(np.corrcoef(reference, candidate)[0, 1]) if candidate.std() > 0 else 0.0
     if correlations:
-        yield _metric("action unit correlation", where, min(correlations.values()), n=len(expected), parts=correlations)
+        yield _metric(called[2], where, np.min([*correlations.values()]), n=n, parts=correlations)
 
 
 def _signal_to_noise(where: str, reference: Array, candidate: Array, *, judged: bool) -> Metric:
     expected, got = _rows(reference).astype(np.float64), _rows(candidate).astype(np.float64)
     # What an output says is how it varies over the inputs: a constant would count as signal otherwise.
     signal, noise = ((expected - expected.mean(axis=0)) ** 2).mean(), ((expected - got) ** 2).mean()
-    ratio_db = _MOST_DB if noise == 0 else min(_MOST_DB, 10 * math.log10(max(signal, 1e-30) / noise))
+    ratio_db = _MOST_DB if noise == 0 else np.minimum(10 * np.log10(np.maximum(signal, 1e-30) / noise), _MOST_DB)
     return _metric("signal to noise", where, ratio_db, n=len(expected), judged=judged)
 
 
@@ -326,6 +296,7 @@ def _metric(
     judged: bool = True,
     interval: tuple[float, float] | None = None,
     parts: dict[str, float] | None = None,
+    still: tuple[str, ...] = (),
 ) -> Metric:
     limit = LIMITS[name]
     return Metric(
@@ -338,6 +309,7 @@ def _metric(
         n=n,
         interval=interval,
         parts=parts or {},
+        still=still,
     )
 
 

@@ -36,8 +36,12 @@ def quantize_int8(model: onnx.ModelProto, feeds: Mapping[str, Array], *, calibra
         A prepared model, opset 17, standard operators only, with pairs of QuantizeLinear and DequantizeLinear. Its metadata say what `for_cpu_int8` reads.
 
     Raises:
-        ConversionError: Nothing can be quantised, `skip` names no node, there are no inputs, or a tensor takes values that are no finite numbers.
+        ConversionError: Nothing can be quantised, there are branches or loops inside, `skip` names no node, there are no inputs, or a tensor takes values that
+            are no finite numbers.
     """
+    inner = [f"'{node.name}' ({node.op_type})" for node in named(model).graph.node if any(each.type == onnx.AttributeProto.GRAPH for each in node.attribute)]
+    if inner:
+        raise ConversionError(f"expected a network without branches or loops inside, got {', '.join(inner)}", hint="it runs in fp32")
     unknown = sorted(set(skip) - {node.name for node in named(model).graph.node})
     if unknown:
         raise ConversionError(f"expected names of nodes to leave in float, got {unknown}", hint="the names are those of `named(model)`")

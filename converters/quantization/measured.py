@@ -12,10 +12,10 @@ from pathlib import Path
 import onnx
 
 from converters.quantization.candidates import Candidate
-from converters.quantization.card import Calibrated, PrecisionCard, StageCard
+from converters.quantization.card import Calibrated, PrecisionCard, StageCard, not_faster
 from converters.quantization.feeds import Recording, named_outputs
 from converters.quantization.gate import Metric, compare_readings, failures, strain
-from converters.quantization.labelled import accuracy
+from converters.quantization.labelled import Labelled, accuracy
 from converters.quantization.latency import THREADS, Latency, is_faster, processor, side_by_side
 from converters.quantization.trial import read_with
 from converters.registry import Say
@@ -34,7 +34,7 @@ class Bench:
         calibrated: What stands in the card of the calibration set.
         held_out: What judges.
         folder: Takes the files of the precision's networks.
-        evaluate: FER2013, or None.
+        evaluate: What accuracy is measured on, or None.
         say: Takes progress lines.
     """
 
@@ -42,7 +42,7 @@ class Bench:
     calibrated: Calibrated
     held_out: Recording
     folder: Path
-    evaluate: Path | None
+    evaluate: Labelled | None
     say: Say
 
     def card(self, precision: Reduced, candidates: Mapping[str, Candidate]) -> PrecisionCard:
@@ -53,7 +53,6 @@ class Bench:
             candidates: By the name of the stage.
 
         Raises:
-            ConfigError: What is to be evaluated on is no FER2013.
             EngineError: A network cannot be loaded.
             InferenceFailed: A network cannot be run.
         """
@@ -84,7 +83,7 @@ class Bench:
                 reason = reason or self._too_slow(stage, candidate, latency)
         if reason:
             path.unlink(missing_ok=True)
-        return StageCard(
+        card = StageCard(
             precision="fp32" if reason else precision,
             verdict="refused" if reason else "kept",
             reason=reason,
@@ -101,13 +100,13 @@ class Bench:
             latency=latency,
             faster_here=is_faster(latency) if latency else None,
         )
+        if line := not_faster(stage.name, card):
+            self.say(line)
+        return card
 
     def _too_slow(self, stage: Stage, candidate: Candidate, latency: tuple[Latency, ...]) -> str:
-        """Why INT8 with some blocks in float is not worth it; empty where it is, or where nothing is known against it."""
-        if is_faster(latency):
-            return ""
-        if not candidate.back or candidate.full is None:
-            self.say(f"{stage.name}: int8 is NOT faster on this machine ({latency[0].ms:.3g} ms, {latency[0].fp32_ms:.3g} in fp32): it is for other devices")
+        """Why INT8 with some blocks in float is not worth it; empty where it is, or where none of it in float gains nothing here either."""
+        if is_faster(latency) or not candidate.back or candidate.full is None:
             return ""
         full = self.folder / f"{stage.name}.full.onnx"
         onnx.save(candidate.full, full)

@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from converters.quantization.card import Card, StageCard
-from converters.quantization.gate import AROUND, Metric, MetricName
+from converters.quantization.gate import AROUND, Metric
+from converters.quantization.limits import MetricName
 from edge.package import Reduced
 
 PLOT = "precisions.png"
@@ -22,6 +23,12 @@ _SHOWN: Mapping[MetricName, tuple[str, float]] = {
     "landmark error": ("landmark error (% of the eyes' distance)", 100),
     "action unit correlation": ("correlation of the worst action unit", 1),
     "landmark error, 95th percentile": ("landmark error, 95th percentile (% of the eyes' distance)", 100),
+    "action unit error, root mean square": ("error of the worst action unit (root mean square, of 1)", 1),
+    "score error": ("error of the worst score (mean, of 1)", 1),
+    "score error, root mean square": ("error of the worst score (root mean square, of 1)", 1),
+    "score correlation": ("correlation of the worst score", 1),
+    "head pose error": ("head pose error (degrees)", 1),
+    "head pose error, 95th percentile": ("head pose error, 95th percentile (degrees)", 1),
     "KL divergence": ("KL divergence from FP32 (nat)", 1),
     "presence agreement": ("same answer whether there is a face (% of inputs)", 100),
     "detections agreed": ("faces that both find in the same place (%)", 100),

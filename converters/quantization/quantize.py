@@ -13,12 +13,13 @@ import onnx
 
 from calibration import CalibrationSet, load_set
 from calibration.set_file import SPLITS
+from calibration.whole_folder import in_one_step
 from converters.evidence import run_on_sample
-from converters.make_package import RUN, in_one_step, require_replaceable
+from converters.make_package import RUN, require_replaceable
 from converters.quantization.candidates import CalibratorChoice, Candidate, fp16_candidate, int8_candidate
 from converters.quantization.card import CARD, Calibrated, Card, PrecisionCard, make_card, read_card, table
 from converters.quantization.feeds import Recording, record
-from converters.quantization.labelled import emotion_stages
+from converters.quantization.labelled import Labelled, read_labelled
 from converters.quantization.measured import Bench
 from converters.quantization.prepared import prepared
 from converters.quantization.trial import Trial
@@ -92,18 +93,18 @@ def quantize(
 
     Raises:
         PackageRefused: None of the precisions passes, or the package is for CPUs only; nothing is written.
-        ConfigError: Something else lies where the package would go, or there is nothing to evaluate.
+        ConfigError: Something else lies where the package would go, it cannot be written there, or there is nothing to evaluate, see `read_labelled`.
         ConversionError: The set gives the package too little to read, or the package no longer runs.
         EngineError: A network cannot be loaded.
     """
     if package.manifest.cpu_only:
         raise PackageRefused(f"package '{package.name}' has no FP16 or INT8 form: {package.manifest.cpu_only}", hint="it runs in fp32, on a CPU")
-    if evaluate is not None and not emotion_stages(package):
-        raise ConfigError(f"--evaluate: package '{package.name}' has no network that reads emotions from a crop", hint="leave it out")
+    labelled = None if evaluate is None else read_labelled(evaluate, package, calibration)
     if folder.resolve() != package.path.resolve():
         require_replaceable(folder, package.name, trained=package.manifest.trained)
+    _require_writable(folder)
     with tempfile.TemporaryDirectory(prefix="edge-quantize-") as work:
-        bench, candidates = _candidates(package, calibration, wanted, calibrator, Path(work), evaluate, say)
+        bench, candidates = _candidates(package, calibration, wanted, calibrator, Path(work), labelled, say)
         cards = {precision: bench.card(precision, candidates[precision]) for precision in wanted}
         refusals = {precision: _refusal(card) for precision, card in cards.items() if all(stage.verdict == "refused" for stage in card.stages.values())}
         for precision, reason in refusals.items():
@@ -113,19 +114,22 @@ def quantize(
                 f"package '{package.name}': no network keeps its accuracy in {' or '.join(wanted)}: {'; '.join(refusals.values())}",
                 hint="nothing was written. A larger calibration set or another --calibrator may help; fp32 always runs",
             )
-        card = make_card(package.name, {**_earlier(package, wanted), **cards}, trained=package.manifest.trained)
-        keep_fp32 = {name: candidate.keep_fp32 for of_stages in candidates.values() for name, candidate in of_stages.items() if not candidate.reason}
-        _write(package, folder, card, bench.folder, keep_fp32, say)
+        # What INT8 keeps in FP32 is what FP16 keeps, or everything where FP16 is refused: a stage has one such list.
+        kept = {name: candidates[precision][name].keep_fp32 for precision in wanted for name, stage in cards[precision].stages.items() if stage.file}
+        card = make_card(package.name, {**_earlier(package, wanted, kept, say), **cards}, trained=package.manifest.trained)
+        _write(package, folder, card, bench.folder, kept, say)
     return folder, card
 
 
 def _candidates(
-    package: Package, calibration: CalibrationSet, wanted: Sequence[Reduced], calibrator: CalibratorChoice, work: Path, evaluate: Path | None, say: Say
+    package: Package, calibration: CalibrationSet, wanted: Sequence[Reduced], calibrator: CalibratorChoice, work: Path, labelled: Labelled | None, say: Say
 ) -> tuple[Bench, dict[Reduced, dict[str, Candidate]]]:
     say(f"{package.name}: looking at the pictures of '{calibration.name}'")
     of_calibration, held_out = (record(package, calibration, split) for split in SPLITS)
     calibrated = _calibrated(package, calibration, of_calibration, held_out)
     say(f"{package.name}: {calibrated.n_calibration} to calibrate with, {calibrated.n_held_out} to judge by; no face in {calibrated.n_left_out}")
+    if calibrated.n_unread:
+        say(f"{package.name}: {calibrated.n_unread} pictures of '{calibration.name}' are NOT looked at: they are too many for one package, or for memory")
     candidates: dict[Reduced, dict[str, Candidate]] = {precision: {} for precision in wanted}
     for stage in package.manifest.stages:
         base = prepared(onnx.load(package.model_path(stage)))
@@ -143,7 +147,7 @@ def _candidates(
             say(f"{stage.name}: int8 {'passes' if not reason else f'is refused: {reason}'}")
     files = work / "networks"
     files.mkdir()
-    return Bench(package, calibrated, held_out, files, evaluate, say), candidates
+    return Bench(package, calibrated, held_out, files, labelled, say), candidates
 
 
 def _calibrated(package: Package, calibration: CalibrationSet, of_calibration: Recording, held_out: Recording) -> Calibrated:
@@ -154,6 +158,7 @@ def _calibrated(package: Package, calibration: CalibrationSet, of_calibration: R
         n_calibration=of_calibration.n_seen,
         n_held_out=held_out.n_seen,
         n_left_out=of_calibration.n_moments + held_out.n_moments - of_calibration.n_seen - held_out.n_seen,
+        n_unread=of_calibration.n_unread + held_out.n_unread,
         sound="made up: gliding voices over noise" if hears else "",
     )
 
@@ -162,10 +167,32 @@ def _refusal(card: PrecisionCard) -> str:
     return "; ".join(f"{name}: {stage.reason}" for name, stage in card.stages.items())
 
 
-def _earlier(package: Package, wanted: Sequence[Reduced]) -> dict[Reduced, PrecisionCard]:
-    """What the package's card says of the precisions that stay as they are."""
+def _require_writable(folder: Path) -> None:
+    """Try what the end of the run needs: minutes later it would be too late."""
+    nearest = next(parent for parent in folder.absolute().parents if parent.exists())
+    try:
+        Path(tempfile.mkdtemp(dir=nearest, prefix=f".{folder.name}-")).rmdir()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error}", hint="name another folder with -o") from error
+
+
+def _earlier(package: Package, wanted: Sequence[Reduced], kept: Mapping[str, tuple[str, ...]], say: Say) -> dict[Reduced, PrecisionCard]:
+    """What the package's card says of the precisions that stay as they are. What was judged in another form than it would have now is dropped."""
     card = read_card(package.path)
-    return {precision: each for precision, each in card.precisions.items() if precision not in wanted} if card is not None else {}
+    earlier = {precision: each for precision, each in card.precisions.items() if precision not in wanted} if card is not None else {}
+    again = "make all of them anew: --precision all"
+    for precision in package.manifest.precisions:
+        if precision in wanted:
+            continue
+        if precision not in earlier:
+            say(f"{precision}, which the package offered, is DROPPED: {CARD} is missing or cannot be read; {again}")
+            continue
+        used = {name for name, stage in earlier[precision].stages.items() if stage.file}
+        changed = [name for name, nodes in kept.items() if name in used and set(nodes) != set(package.manifest.keep_fp32.get(name, ()))]
+        if changed:
+            del earlier[precision]
+            say(f"{precision}, which the package offered, is DROPPED: it was judged with other nodes of {', '.join(changed)} in FP32; {again}")
+    return earlier
 
 
 def _write(package: Package, folder: Path, card: Card, networks: Path, keep_fp32: Mapping[str, tuple[str, ...]], say: Say) -> None:
@@ -177,6 +204,7 @@ def _write(package: Package, folder: Path, card: Card, networks: Path, keep_fp32
         for precision, each in card.precisions.items()
         if any(stage.verdict == "kept" for stage in each.stages.values())
     }
+    used = {name for each in card.precisions.values() for name, stage in each.stages.items() if stage.file}
     replaced = {CARD, PLOT, *(model_file(stage, precision) for stage in manifest.stages for precision in REDUCED)}
 
     def fill(new: Path) -> None:
@@ -196,7 +224,7 @@ def _write(package: Package, folder: Path, card: Card, networks: Path, keep_fp32
             manifest,
             files=files,
             precisions=precisions,
-            keep_fp32={name: nodes for name, nodes in {**manifest.keep_fp32, **keep_fp32}.items() if nodes},
+            keep_fp32={name: nodes for name, nodes in {**manifest.keep_fp32, **keep_fp32}.items() if nodes and name in used},
             evidence={**manifest.evidence, CARD: files[CARD]},
         )
         check_manifest(complete, where=MANIFEST)

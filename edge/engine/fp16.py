@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, checker, helper, numpy_helper, shape_inference, version_converter
 from onnx.defs import OpSchema
 
 from edge.engine.int8_weights import with_int8_weights
@@ -35,17 +35,25 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelPro
         A new model: of the given opset, with such pairs of opset 19.
 
     Raises:
-        EngineError: `keep` names no node, or a node that is not in `keep` has weights that FP16 does not hold.
+        EngineError: `keep` names no node, a node that is not in `keep` has weights that FP16 does not hold, or the network has operators that FP16 cannot go
+            through: branches and loops, what ONNX does not define, what cannot be brought to opset 19.
     """
     unknown = sorted(set(keep) - {node.name for node in model.graph.node})
     if unknown:
         raise EngineError(f"expected names of nodes to keep in FP32, got {unknown}, which the network lacks", hint="make the package's precisions again")
     if any(attribute.type == onnx.AttributeProto.GRAPH for node in model.graph.node for attribute in node.attribute):
         raise EngineError("a network with branches or loops inside (If, Loop, Scan) cannot be brought to FP16", hint="use fp32")
+    try:
+        return _halved(model, frozenset(keep))
+    except (checker.ValidationError, shape_inference.InferenceError, version_converter.ConvertError, onnx.defs.SchemaError) as error:
+        raise EngineError(f"a network cannot be brought to FP16: {error}", hint="use fp32") from error
+
+
+def _halved(model: onnx.ModelProto, keep: frozenset[str]) -> onnx.ModelProto:
     quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-    source = onnx.version_converter.convert_version(model, _QDQ_OPSET) if quantised and _opset(model) < _QDQ_OPSET else model
-    halved = _Halver(with_int8_weights(source), frozenset(keep)).model()
-    onnx.checker.check_model(halved, full_check=True)
+    source = version_converter.convert_version(model, _QDQ_OPSET) if quantised and _opset(model) < _QDQ_OPSET else model
+    halved = _Halver(with_int8_weights(source), keep).model()
+    checker.check_model(halved, full_check=True)
     return halved
 
 
@@ -58,9 +66,10 @@ class _Halver:
         self._source = model
         self._opsets = {entry.domain: entry.version for entry in model.opset_import}
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+        inferred = shape_inference.infer_shapes(model, strict_mode=True).graph
         types = {value.name: value.type.tensor_type.elem_type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
         types.update({tensor.name: tensor.data_type for tensor in model.graph.initializer})
+        self._taken = {*types, *(name for node in model.graph.node for name in node.output)}
         self._floats = {name for name, kind in types.items() if kind == _FULL}
         self._keep = self._with_dequantizers(keep)
         self._types: dict[str, TensorProto.DataType] = {value.name: _FULL for value in model.graph.input if value.name in self._floats}
@@ -100,18 +109,19 @@ class _Halver:
         full = _full_variables(schema, node) | ({"*"} if node.name in self._keep else set())
         halved = onnx.NodeProto()
         halved.CopyFrom(node)
+        _give_constants_types(halved)
         for place, name in enumerate(node.input):
             if name in self._floats:
                 halved.input[place] = self._as(name, _type_of(_formal(schema.inputs, place), full), node)
         for attribute in halved.attribute:
-            if "*" not in full:
+            if _type_of(_formal(schema.outputs, 0), full) == _HALF:
                 _halve_attribute(node, attribute)
         casts = []
         for place, name in enumerate(node.output):
             if name in self._floats:
                 self._types[name] = _type_of(_formal(schema.outputs, place), full)
                 if name in ends and self._types[name] == _HALF:
-                    halved.output[place] = self._cast[name, _HALF] = f"{name}/fp16"
+                    halved.output[place] = self._cast[name, _HALF] = self._new_name(f"{name}/fp16")
                     casts.append(helper.make_node("Cast", [halved.output[place]], [name], name=f"Cast:{name}", to=_FULL))
                     self._types[name] = _FULL
         self._nodes += [halved, *casts]
@@ -122,12 +132,28 @@ class _Halver:
         if own == kind:
             return name
         if (name, kind) not in self._cast:
-            self._cast[name, kind] = f"{name}/{'fp16' if kind == _HALF else 'fp32'}"
+            self._cast[name, kind] = self._new_name(f"{name}/{'fp16' if kind == _HALF else 'fp32'}")
             if name in self._constants:
                 _check_weights(self._constants[name], reader)
             else:
                 self._nodes.append(helper.make_node("Cast", [name], [self._cast[name, kind]], name=f"Cast:{self._cast[name, kind]}", to=kind))
         return self._cast[name, kind]
+
+    def _new_name(self, name: str) -> str:
+        while name in self._taken:
+            name += "'"
+        self._taken.add(name)
+        return name
+
+
+def _give_constants_types(node: onnx.NodeProto) -> None:
+    """Turn the forms of constants that are float32 without saying so into tensors, which have a type."""
+    for attribute in node.attribute:
+        if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+            values = np.array(helper.get_attribute_value(attribute), np.float32)
+            attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(values)))
+    if node.op_type == "ConstantOfShape" and not node.attribute:
+        node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1, np.float32))))
 
 
 def _full_variables(schema: OpSchema, node: onnx.NodeProto) -> set[str]:
@@ -148,7 +174,7 @@ def _type_of(formal: OpSchema.FormalParameter, full: Collection[str]) -> TensorP
 
 
 def _halve_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
-    if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _FULL:
+    if attribute.name in ("to", "dtype") and attribute.i == _FULL:
         attribute.i = _HALF
     elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == _FULL:
         _check_weights(attribute.t, node)

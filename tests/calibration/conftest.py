@@ -11,7 +11,7 @@ from calibration.build import Order, build_set
 from calibration.camera import through_a_camera
 from calibration.default_sources import RENDERS
 from calibration.rendering.sheets import read_renders
-from calibration.set_file import CalibrationSet
+from calibration.set_file import CalibrationSet, read_picture
 from edge.frame import Pixels
 
 N_FACES = 170
@@ -36,7 +36,18 @@ def people(rendered: list[tuple[str, Pixels]], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def small_set(people: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
+def excluded(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JPEG copies of the first person's pictures, every other one mirrored: evaluation data that has no pixel of the source's files."""
+    folder = tmp_path_factory.mktemp("excluded") / "person-0000"
+    folder.mkdir()
+    for number, path in enumerate(sorted((people / "person-0000").iterdir())):
+        picture = read_picture(path)[:, :: (-1) ** number, ::-1]
+        cv2.imwrite(str(folder / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_set(people: Path, excluded: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> CalibrationSet:
     """A set of the people's pictures, disjoint from the first person."""
-    order = Order(sources=(str(people),), licences=("Apache-2.0",), exclude=(str(people / "person-0000"),), origins="folder", n_calibration=110, n_held_out=30)
+    order = Order(sources=(str(people),), licences=("Apache-2.0",), exclude=(str(excluded),), origins="folder", n_calibration=110, n_held_out=30)
     return build_set(order, tmp_path_factory.mktemp("sets") / "small", say=print)

@@ -34,7 +34,7 @@ def test_check_says_what_a_set_is(small_set: CalibrationSet, capsys: pytest.Capt
 def test_check_refuses_what_evaluation_data_share(small_set: CalibrationSet, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(small_set.path), "--exclude", str(people / "person-0000")]) == 0
     assert main(["check", str(small_set.path), "--exclude", str(people)]) == 4
-    assert "of its files are, or were cut from, excluded pictures: pictures/" in capsys.readouterr().err
+    assert "of its files are, look like or were cut from excluded pictures: pictures/" in capsys.readouterr().err
 
 
 def test_damaged_sets_are_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +57,10 @@ def test_manifests_that_contradict_themselves_are_refused(copy: Path) -> None:
     calibration, held_out = (next(item for item in found.items if item.split == split) for split in ("calibration", "held-out"))
     for old, new, message in (
         (f'origin = "{held_out.origin}"', f'origin = "{calibration.origin}"', "is both in calibration and in held-out"),
+        (held_out.pixels_sha256, calibration.pixels_sha256, f"the content of {held_out.file} is both in calibration and in held-out"),
+        (held_out.source_sha256, calibration.source_sha256, f"the content of {held_out.file} is both in calibration and in held-out"),
+        (held_out.source_sha256, calibration.pixels_sha256, f"the content of {held_out.file} is both in calibration and in held-out"),
+        (held_out.sha256, calibration.sha256, f"the content of {held_out.file} is both in calibration and in held-out"),
         (f'file = "{held_out.file}"', f'file = "{calibration.file}"', "names a file twice"),
         (f'file = "{held_out.file}"', 'file = "../elsewhere.png"', "which lies outside the set"),
         ('schema = "edge.calibration/1"', 'schema = "edge.calibration/9"', "is not a manifest of schema edge.calibration/1"),

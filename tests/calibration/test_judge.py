@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from calibration.default_sources import RENDERS
-from calibration.judge import FaceJudge, JudgedFace, thumbnail
+from calibration.judge import FaceJudge, JudgedFace
+from calibration.lookalikes import thumbnail
 from calibration.rendering.sheets import read_renders
 from edge.errors import PackageNotFound
 from edge.frame import Pixels

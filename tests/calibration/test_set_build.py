@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from calibration.exclusion import read_exclusion, shared_with
 from calibration.judge import FaceJudge, JudgedFace
 from calibration.report import check_pictures, lines
 from calibration.set_file import MANIFEST, CalibrationSet, pixels_sha256, read_picture
+from edge.capture import SourceSettings, open_source
 from edge.errors import CaptureError, ConfigError, SourceNotFound
 from edge.frame import Pixels
 
@@ -47,20 +49,64 @@ def test_what_is_excluded_is_not_in_it(small_set: CalibrationSet, people: Path) 
     assert small_set.manifest.refused["excluded"] == 4
     assert not any(item.origin.endswith("person-0000") for item in small_set.manifest.items)
     assert list(small_set.manifest.excluded) == ["person-0000"]
-    assert shared_with(small_set.manifest, read_exclusion([str(people / "person-0000")], say=print)) == []
+    assert shared_with(small_set, read_exclusion([str(people / "person-0000")], say=print)) == []
     # The check can fail, for a source's picture as for one of the set's own.
     source = next(item.source for item in small_set.manifest.items)
     (picture,) = people.rglob(source)
-    assert len(shared_with(small_set.manifest, read_exclusion([str(picture)], say=print))) == 1
+    assert len(shared_with(small_set, read_exclusion([str(picture)], say=print))) == 1
     own = small_set.path / small_set.manifest.items[-1].file
-    assert shared_with(small_set.manifest, read_exclusion([str(own)], say=print)) == [small_set.manifest.items[-1].file]
+    assert shared_with(small_set, read_exclusion([str(own)], say=print)) == [small_set.manifest.items[-1].file]
 
 
-def test_the_same_sources_make_the_same_bytes_and_replace_a_set(small_set: CalibrationSet, people: Path, tmp_path: Path) -> None:
+def test_copies_of_what_is_excluded_are_known_again(excluded: Path, people: Path, small_set: CalibrationSet, tmp_path: Path) -> None:
+    exclusion = read_exclusion([str(excluded)], say=print)
+    for path in (people / "person-0000").iterdir():
+        assert pixels_sha256(read_picture(path)) not in exclusion.hashes
+        assert exclusion.shows(read_picture(path))
+        assert exclusion.shows(read_picture(path)[:, ::-1])
+    assert not any(exclusion.shows(picture) for picture in small_set.pictures("held-out"))
+    # What shows nothing is like all others of its kind.
+    for name, gray in (("black", 0), ("white", 255)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((90, 90, 3), gray, np.uint8))
+    plain = read_exclusion([str(tmp_path)], say=print)
+    assert len(plain.hashes) == 2
+    assert not plain.shows(np.full((80, 80, 3), 7, np.uint8))
+    # The check looks at what the set holds, as far as that goes.
+    own = small_set.manifest.items[-1].file
+    cv2.imwrite(str(tmp_path / "copy.jpg"), read_picture(small_set.path / own)[:, ::-1, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    assert shared_with(small_set, read_exclusion([str(tmp_path / "copy.jpg")], say=print)) == [own]
+
+
+@pytest.fixture
+def one_frame(clip: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A picture of one frame of a clip, mirrored."""
+    with open_source(SourceSettings(str(clip("single_face.mp4")))) as frames:
+        frame = next(frame for frame in frames if frame.seq == 7)
+    cv2.imwrite(str(tmp_path / "frame.jpg"), cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)[:, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return tmp_path / "frame.jpg"
+
+
+def test_one_excluded_frame_keeps_a_clip_and_all_of_its_origin_out(clip: Callable[[str], Path], one_frame: Path, tmp_path: Path) -> None:
+    exclusion = read_exclusion([str(one_frame)], say=print)
+    assert exclusion.is_in_clip(clip("single_face.mp4"))
+    assert not exclusion.is_in_clip(clip("WolfgangLanger_Pexels.mp4"))
+    said: list[str] = []
+    order = Order(sources=(str(clip("single_face.mp4")),), exclude=(str(one_frame),), n_calibration=1, n_held_out=1)
+    with pytest.raises(TooFewFaces, match=r"found 0 in (\d+) that were looked at; refused: \1 excluded"):
+        build_set(order, tmp_path / "set", say=said.append)
+    assert "single_face.mp4 has a frame that is excluded: nothing of 'single_face.mp4' is taken" in said
+
+
+def test_the_same_sources_make_the_same_bytes_and_replace_a_set(
+    small_set: CalibrationSet, people: Path, excluded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two renames would lose the set of a process that is killed between them.
+    monkeypatch.setattr("calibration.build.try_out", lambda _: None)
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("a set that is there swaps its place with the new one"))
     there = shutil.copytree(small_set.path, tmp_path / "small")
     (there / MANIFEST).write_text("an earlier one")
-    next((there / "pictures").iterdir()).rename(there / "pictures" / "earlier.png")
-    order = Order(sources=(str(people),), licences=("Apache-2.0",), exclude=(str(people / "person-0000"),), origins="folder", n_calibration=110, n_held_out=30)
+    os.rename(next((there / "pictures").iterdir()), there / "pictures" / "earlier.png")
+    order = Order(sources=(str(people),), licences=("Apache-2.0",), exclude=(str(excluded),), origins="folder", n_calibration=110, n_held_out=30)
     again = build_set(order, there, say=print)
     assert files_of(there) == files_of(small_set.path)
     assert again.sha256 == small_set.sha256
@@ -96,6 +142,20 @@ def test_too_few_is_an_error_with_counts_and_leaves_what_was_there(rendered: lis
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few", "there"]
 
 
+@pytest.mark.parametrize("first", ["whole", "cut"])
+def test_a_picture_and_what_was_cut_from_it_are_one(first: str, clip: Callable[[str], Path], models: Path, tmp_path: Path) -> None:
+    whole = cv2.cvtColor(cv2.imread(str(clip("single_face.jpg"))), cv2.COLOR_BGR2RGB)  # type: ignore[arg-type]
+    with FaceJudge(str(models / "default")) as judge:
+        (face,) = judge.faces(np.asarray(whole, np.uint8))
+    assert isinstance(face, JudgedFace)
+    folder = tmp_path / "both"
+    folder.mkdir()
+    for name, rgb in (("whole", whole), ("cut", face.picture)):
+        cv2.imwrite(str(folder / f"{'a' if name == first else 'b'}.png"), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)[:, :: 1 if name == "whole" else -1])
+    with pytest.raises(TooFewFaces, match="found 1 in 2 that were looked at; refused: 1 duplicate"):
+        build_set(Order(sources=(str(folder),)), tmp_path / "set", say=print)
+
+
 def test_a_folder_that_is_no_set_is_not_replaced(people: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for name, held in (("mine", "thesis.tex"), ("halved", "pictures")):
@@ -105,7 +165,7 @@ def test_a_folder_that_is_no_set_is_not_replaced(people: Path, tmp_path: Path) -
             build_set(Order(sources=(str(people),)), tmp_path / name, say=print)
 
 
-def test_clips_are_kept_whole_and_apart(clip: Callable[[str], Path], people: Path, tmp_path: Path) -> None:
+def test_clips_are_kept_whole_and_apart(clip: Callable[[str], Path], people: Path, one_frame: Path, tmp_path: Path) -> None:
     source = tmp_path / "clips"
     source.mkdir()
     shutil.copy(clip("single_face.mp4"), source / "a.mp4")
@@ -122,6 +182,7 @@ def test_clips_are_kept_whole_and_apart(clip: Callable[[str], Path], people: Pat
     assert f"{len(from_arrays)} pictures: licence not stated" in "\n".join(lines(made))
     assert from_arrays[0].source.startswith("faces.npy row ")
     assert any(item.source.startswith("a.mp4 frame ") for item in made.manifest.items)
+    assert shared_with(made, read_exclusion([str(one_frame)], say=print)) == [kept.file]
     # Gray stays gray, and a row of the array is known again by its pixels.
     row = int(from_arrays[0].source.split()[-1])
     assert from_arrays[0].source_sha256 == pixels_sha256(np.repeat(np.load(arrays)[row][:, :, np.newaxis], 3, axis=2))

@@ -12,7 +12,8 @@ import pytest
 
 from calibration.coverage import coverage, point
 from calibration.judge import JudgedFace
-from calibration.selection import NEARLY_THE_SAME, Candidate, KnownPictures, chosen, splits_of, without_doubles
+from calibration.lookalikes import NEARLY_THE_SAME
+from calibration.selection import Candidate, KnownPictures, chosen, splits_of, without_doubles
 from calibration.set_file import Features, Item, Split
 
 PLAIN = Features(yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0, side_px=100.0, brightness=120.0, contrast=40.0, side_light=0.0, sharpness=0.5)
@@ -80,6 +81,13 @@ def test_what_looks_the_same_is_taken_once() -> None:
     assert without_doubles([]) == ([], 0)
 
 
+def test_a_face_and_its_mirror_image_are_one() -> None:
+    left, right = candidate(16 * 3), candidate(16 * 3 + 15)
+    assert without_doubles([left, right]) == ([left], 1)
+    upside_down = candidate(16 * 12)
+    assert without_doubles([left, upside_down]) == ([left, upside_down], 0)
+
+
 def test_a_copy_is_known_again_whatever_its_file(clip: Callable[[str], Path]) -> None:
     first, other = (cv2.imread(str(clip(name))) for name in ("single_face.jpg", "multi_face.jpg"))
     assert first is not None
@@ -91,6 +99,7 @@ def test_a_copy_is_known_again_whatever_its_file(clip: Callable[[str], Path]) ->
     assert not known.seen_before(np.asarray(other, np.uint8), "b", "other")
     assert known.seen_before(np.asarray(jpeg, np.uint8), "c", "copy")
     assert known.seen_before(np.asarray(half, np.uint8), "d", "copy")
+    assert known.seen_before(np.asarray(jpeg, np.uint8)[:, ::-1], "e", "mirrored copy")
     # Of one origin only the same pixels are a copy: the next frame of a clip is near, too.
     assert not known.seen_before(np.asarray(jpeg, np.uint8), "c", "first")
     assert known.seen_before(np.asarray(jpeg, np.uint8), "c", "first")

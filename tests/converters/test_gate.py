@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from converters.default_package import RECIPES
+from converters.errors import ConversionError
 from converters.original import Array
-from converters.quantization.gate import LIMITS, Metric, MetricName, compare, compare_readings, failures, strain
+from converters.quantization.gate import Metric, compare, compare_numbers, compare_readings, failures, strain
+from converters.quantization.limits import LIMITS, MetricName
 from converters.training.measure import wilson_interval
-from edge.stage import Emotions, Landmarks, Scores, Stage
+from edge.stage import ActionUnits, Emotions, Landmarks, Scores, Stage, role_of
 
 N = 100
 STAGES = {stage.name: stage for recipe in RECIPES.values() for stage in recipe.manifest.stages}
@@ -140,7 +142,10 @@ def test_action_units_name_the_worst() -> None:
     # 0.1 of the range from 0.01 to 0.73, but for the few values below its beginning.
     assert error.parts["AU26"] == pytest.approx(0.1 / 0.72, abs=0.003)
     assert max(value for name, value in error.parts.items() if name != "AU26") == 0
-    assert failures(metrics) == [f"action unit error of action_units (AU26) is {error.value:.3g} over 100, at most 0.05 is allowed"]
+    assert failures(metrics) == [
+        f"action unit error of action_units (AU26) is {error.value:.3g} over 100, at most 0.05 is allowed",
+        f"action unit error, root mean square of action_units (AU26) is {error.value:.3g} over 100, at most 0.1 is allowed",
+    ]
 
 
 def test_an_action_unit_that_no_longer_varies_has_no_correlation() -> None:
@@ -156,6 +161,94 @@ def test_an_action_unit_that_no_longer_varies_has_no_correlation() -> None:
     assert correlation.strain > 1
     still = {name: np.repeat(values[:1], N, axis=0) for name, values in answers.items()}
     assert "action unit correlation" not in {metric.name for metric in compare(stage, still, still, trained=True)}
+
+
+def test_an_action_unit_that_fires_on_a_few_faces_fails_though_its_mean_error_is_small() -> None:
+    output = ActionUnits(tensor="p", activation="none", labels=("AU1", "AU9"), quantity="intensity", learned_from="made up")
+    stage = msgspec.structs.replace(STAGES["emotion"], outputs=(output,))
+    rows = np.random.default_rng(7).random((160, 2), np.float32)
+    rows[:, 1] = 0.01  # at rest
+
+    def fire(changed_rows: Array) -> None:
+        changed_rows[:3, 1] = 0.9
+
+    metrics = compare(stage, {"p": rows}, changed({"p": rows}, "p", fire), trained=True)
+    root = math.sqrt(3 / 160) * 0.89
+    assert failures(metrics) == [f"action unit error, root mean square of action_units (AU9) is {root:.3g} over 160, at most 0.1 is allowed"]
+    assert by_name(metrics, "action unit error").still == ("AU9",)
+    assert [*by_name(metrics, "action unit correlation").parts] == ["AU1"]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        Scores(tensor="p", activation="sigmoid", labels=("a", "b", "c")),
+        Scores(tensor="p", activation="sigmoid", labels=("a",)),
+        Emotions(tensor="p", activation="sigmoid", labels=("happy", "sad", "angry")),
+        Emotions(tensor="p", activation="sigmoid", labels=("happy", "sad", "angry"), neutral_below=0.3),
+    ],
+    ids=["scores", "one score", "emotions", "emotions with a neutral by rule"],
+)
+def test_scores_that_are_no_distribution_are_judged_by_their_values(output: Scores | Emotions) -> None:
+    stage = msgspec.structs.replace(STAGES["emotion"], outputs=(output,))
+    logits = np.random.default_rng(8).normal(0, 1, (N, len(output.labels))).astype(np.float32)
+    logits[:, 0] += 3 if len(output.labels) > 1 else 0  # the top one, by far
+    assert failures(compare(stage, {"p": logits}, {"p": logits}, trained=True)) == []
+    metrics = compare(stage, {"p": logits}, {"p": np.asarray(logits / 100, np.float32)}, trained=True)
+    assert by_name(metrics, "score error").strain > 1
+    assert any(failure.startswith(f"score error of {role_of(output)} (") for failure in failures(metrics))
+    assert "KL divergence" not in {metric.name for metric in metrics}
+    mixed = compare(stage, {"p": logits}, {"p": np.roll(logits, 1, axis=0)}, trained=True)
+    assert by_name(mixed, "score correlation").strain > 1
+
+
+def test_scores_that_stop_adding_up_are_not_judged_by_a_divergence() -> None:
+    stage = msgspec.structs.replace(STAGES["emotion"], outputs=(Scores(tensor="p", activation="none", labels=("a", "b")),))
+    rows = {"p": np.tile(np.array((0.6, 0.4), np.float32), (N, 1))}
+    metrics = compare(stage, rows, {"p": rows["p"] + np.float32(0.4)}, trained=True)  # a divergence below 0
+    assert by_name(metrics, "score error").value == pytest.approx(0.4)
+
+
+def test_depth_is_judged_by_the_pose_that_follows_from_it() -> None:
+    stage, answers = STAGES["mesh"], answers_of(STAGES["mesh"])
+
+    def flatten(rows: Array) -> None:
+        rows[:, 2::3] = 0
+
+    metrics = compare(stage, answers, changed(answers, "Identity", flatten), trained=True)
+    assert by_name(metrics, "landmark error").value == 0
+    assert [failure.partition(" of ")[0] for failure in failures(metrics)] == ["head pose error", "head pose error, 95th percentile"]
+
+    def collapse(rows: Array) -> None:
+        rows[:, :] = rows[:, :1]
+
+    assert by_name(compare(stage, answers, changed(answers, "Identity", collapse), trained=True), "head pose error").value == 180
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("trained", [True, False])
+def test_nothing_is_compared_with_what_is_no_number(bad: float, trained: bool) -> None:
+    answers = answers_of(STAGES["emotion"])
+
+    def spoil(rows: Array) -> None:
+        rows[3, 2] = bad
+
+    with pytest.raises(ConversionError, match="emotion: expected finite numbers of the network in FP32, got NaN or infinity in 'Identity'"):
+        compare(STAGES["emotion"], changed(answers, "Identity", spoil), answers, trained=trained)
+
+
+def test_no_metric_passes_without_a_number() -> None:
+    output = STAGES["emotion"].outputs[0]
+    assert isinstance(output, Emotions)
+    rows = answers_of(STAGES["emotion"])["Identity"].astype(np.float64)
+    for metric in compare_numbers(output, rows, np.where(np.arange(N)[:, None] == 3, np.nan, rows), "emotions"):
+        assert metric.name.startswith("label agreement") or metric.strain > 1
+    for name in LIMITS:
+        limit = LIMITS[name]
+        ideal = limit.ideal if math.isfinite(limit.ideal) else None
+        for value in (math.nan, math.inf, -math.inf):
+            metric = Metric(name=name, of="x", value=value, unit="", limit=limit.value, ideal=ideal, n=1)
+            assert metric.strain == (0 if name == "signal to noise" and value == math.inf else math.inf)
 
 
 def test_landmarks_are_measured_in_eye_distances() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from onnx import helper
 
 from converters.errors import ConversionError, ParityFailure
-from converters.make_package import RUN, Comparison, check_network, in_one_step, make_package, require_replaceable
+from converters.make_package import RUN, Comparison, check_network, make_package, require_replaceable
 from converters.original import Array
 from converters.parity import check_parity
 from edge.errors import ConfigError
@@ -215,41 +214,3 @@ def test_the_first_thing_that_a_network_has_not_is_named(stage: Stage, model: on
     with pytest.raises(ConversionError, match=rf"^stage 'network' \(network.onnx\): {message}"):
         check_network(stage, model)
     check_network(STAGE, network())
-
-
-@pytest.mark.parametrize("exchanges", [True, False])
-def test_a_folder_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, exchanges: bool) -> None:
-    seen: list[str] = []
-
-    def fill(folder: Path) -> None:
-        folder.mkdir()
-        (folder / "content").write_text(f"{len(seen)}")
-        seen.append((tmp_path / "place/content").read_text() if (tmp_path / "place").exists() else "")
-
-    if not exchanges:
-        monkeypatch.setattr("converters.make_package._exchanged", lambda *_: False)
-    for _ in range(3):
-        in_one_step(tmp_path / "place", fill)
-    assert seen == ["", "0", "1"]
-    assert (tmp_path / "place/content").read_text() == "2"
-    assert [path.name for path in tmp_path.iterdir()] == ["place"]
-
-
-def test_a_folder_that_is_replaced_is_always_there(tmp_path: Path) -> None:
-    place, stop, missing = tmp_path / "place", threading.Event(), 0
-
-    def look() -> None:
-        nonlocal missing
-        while not stop.is_set():
-            missing += not place.exists()
-
-    in_one_step(place, Path.mkdir)
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        for _ in range(300):
-            in_one_step(place, Path.mkdir)
-    finally:
-        stop.set()
-        watcher.join()
-    assert missing == 0

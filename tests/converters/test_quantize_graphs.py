@@ -388,3 +388,11 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
 def test_a_reach_beyond_every_grid_is_refused() -> None:
     with pytest.raises(ConversionError, match=re.escape("an activation reaches 1e+08, beyond every grid")):
         quantised(residual_network(), np.full((2, 1, 32, 32), 1e8, np.float32))
+
+
+def test_branches_inside_a_network_are_refused_by_name() -> None:
+    g = SmallGraph(16, 8, 8)
+    branch = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "b", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+    model = g.model(g.node("If", g.constant(np.array(True)), name="either", then_branch=branch, else_branch=branch))
+    with pytest.raises(ConversionError, match=re.escape("without branches or loops inside, got 'either' (If)\n  it runs in fp32")):
+        quantised(model)

@@ -159,3 +159,32 @@ def test_branches_inside_a_network_are_refused() -> None:
     model = g.model(g.node("If", g.constant(np.array(True)), name="if", then_branch=branch, else_branch=branch))
     with pytest.raises(EngineError, match=re.escape("a network with branches or loops inside (If, Loop, Scan) cannot be brought to FP16")):
         to_fp16(model)
+
+
+def test_constants_that_do_not_say_their_type_and_drawn_numbers_become_fp16() -> None:
+    g = SmallGraph(3)
+    shape = g.node("Shape", "x", name="shape")
+    constants = [g.node("Constant", name="one", value_float=0.5), g.node("Constant", name="some", value_floats=[1.0, 2.0, 3.0])]
+    constants += [g.node("ConstantOfShape", shape, name="zeros"), g.node("RandomUniformLike", "x", name="drawn", dtype=TensorProto.FLOAT, low=0.0, high=1e-6)]
+    end = "x"
+    for constant in constants:
+        end = g.node("Add", end, constant)
+    half = to_fp16(g.model(end))
+    assert {types(half)[name] for name in constants} == {TensorProto.FLOAT16}
+    assert run(half, np.ones((1, 3), np.float32))[0] == pytest.approx(np.array([[2.5, 3.5, 4.5]]), abs=1e-3)
+    assert types(to_fp16(g.model(end), [*constants]))["drawn"] == TensorProto.FLOAT
+
+
+def test_names_that_are_taken_are_left_alone() -> None:
+    g = SmallGraph(3)
+    doubled = g.node("Mul", "x", g.constant(np.float32(2), "w"), name="x/fp16")
+    half = to_fp16(g.model(g.node("Add", g.node("Add", "x", doubled), g.constant(np.float32(5), "w/fp16"), name="y")))
+    assert run(half, np.ones((1, 3), np.float32))[0].tolist() == [[8, 8, 8]]
+
+
+def test_what_cannot_be_brought_to_fp16_says_so() -> None:
+    g = SmallGraph(3)
+    model = g.model(g.node("Relu", "x", name="end"))
+    model.graph.node[0].op_type = "Nothing"
+    with pytest.raises(EngineError, match=r"a network cannot be brought to FP16: .*Nothing"):
+        to_fp16(model)
