@@ -31,12 +31,12 @@ class Choice(msgspec.Struct, frozen=True):
     Attributes:
         engine: What is to run the networks.
         precision: Of the networks; with TensorRT, of those that ONNX Runtime serves with until a plan takes over.
-        to_try: The precisions of TensorRT's plans, in the order in which they are tried; empty for ONNX Runtime.
-        notes: What a user must hear of it.
-        required: TensorRT, or a precision that it alone has here, was asked for by name.
         cuda: ONNX Runtime runs them on an NVIDIA GPU.
         fallback: A GPU that does not start may be replaced by the CPU, loudly.
         why: One line for the log: what was chosen and why.
+        to_try: The precisions of TensorRT's plans, in the order in which they are tried; empty for ONNX Runtime.
+        required: TensorRT, or a precision that it alone has here, was asked for by name.
+        notes: What a user must hear of it.
     """
 
     engine: Literal["onnxruntime", "tensorrt"]
