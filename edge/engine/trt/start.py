@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edge.engine.engine import Engine
-from edge.engine.trt.child import WORKSPACE_MB
 from edge.engine.trt.device import Device, find_device
 from edge.engine.trt.library import LIBRARIES, Library, find_library
-from edge.engine.trt.plan_file import Say, plans_dir
-from edge.engine.trt.switching import SwitchingEngine, candidates, target_here
 from edge.errors import ConfigError
 from edge.package import Package, Precision
+
+if TYPE_CHECKING:
+    from edge.engine.trt.plan_file import Say
+    from edge.engine.trt.switching import SwitchingEngine
 
 
 def find_tensorrt(package: Package) -> tuple[Library, Device]:
@@ -49,6 +51,11 @@ def switching_engines(
         EngineError: See `find_tensorrt`.
         PackageNotFound: The package does not offer a precision.
     """
+    # Here and not above: who has no TensorRT need not wait for them at each start.
+    from edge.engine.trt.child import WORKSPACE_MB
+    from edge.engine.trt.plan_file import plans_dir
+    from edge.engine.trt.switching import SwitchingEngine, candidates, target_here
+
     library, device = find_tensorrt(package)
     target = target_here(library, device)
     of_stages = [
