@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
+import cv2
 import msgspec
 import pytest
 
@@ -13,9 +15,17 @@ from edge.clock import StageTimes
 from edge.config import Config
 from edge.engine import EngineName, PrecisionChoice, _on_tensorrt, choose, ort
 from edge.engine.ort import OrtEngine, default_threads
+from edge.engine.trt.library import find_library
 from edge.errors import EngineError
 from edge.package import load_package
+from edge.pipeline import Pipeline
 from tests.toy import affect_manifest, make_affect, save_package, spot_frame
+from tests.unit.toy_gpu import ToyGpu
+
+
+def still(folder: Path) -> Path:
+    cv2.imwrite(str(folder / "still.png"), spot_frame(0, [(28, 36, 255)]).pixels)
+    return folder / "still.png"
 
 
 def test_a_file_that_is_no_network(tmp_path: Path) -> None:
@@ -84,3 +94,26 @@ def test_the_choice_says_why(tmp_path: Path) -> None:
     by_itself = choose("auto", "auto", package)
     assert by_itself.engine == "tensorrt" or by_itself.why.startswith("onnxruntime: no TensorRT (")
     assert "as asked" in choose("onnxruntime", "fp32", package).why
+
+
+def test_auto_with_tensorrt_serves_at_once_and_says_why_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The whole way from the settings to a real builder in a real child process, which finds no GPU here.
+    if importlib.util.find_spec("tensorrt_rtx") is None or (shutil.which("nvidia-smi") and Path("/dev/nvidia0").exists()):
+        pytest.skip("TensorRT-RTX is not here, or a GPU is on which it would build: test_engine_contract.py has the tests for that")
+    monkeypatch.setenv("EDGE_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr("edge.engine.trt.start.find_tensorrt", lambda _: (find_library(["tensorrt_rtx"]), ToyGpu()))
+    said: list[str] = []
+    analyzer = Analyzer(Config(model=str(make_affect(tmp_path / "toy-affect")), precision="auto"), say=said.append)
+    try:
+        assert analyzer.choice.engine == "tensorrt"
+        assert "Toy GPU, fp32; ONNX Runtime serves until its plans are there" in analyzer.choice.why
+        assert len(analyzer.step(spot_frame(0, [(28, 36, 255)]), StageTimes()).faces) == 1
+        analyzer.wait_until_opened()
+        assert analyzer.serving == ("onnxruntime", "fp32")
+        assert any(line.startswith("TensorRT fp32 is not used for toy-affect/brightness: ") for line in said)
+        assert analyzer.notes[0].startswith("TensorRT: not yet run on hardware by us")
+        assert any(note.startswith("toy-affect/brightness stays on onnxruntime") for note in analyzer.notes)
+    finally:
+        analyzer.close()
+    with pytest.raises(EngineError, match="toy-affect/brightness: TensorRT cannot take over: "):
+        Pipeline(model=str(tmp_path / "toy-affect"), engine="tensorrt", source=str(still(tmp_path)), say=said.append)
