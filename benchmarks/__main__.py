@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -18,9 +19,10 @@ from benchmarks.networks import measure_networks
 from benchmarks.peer_rounds import compare
 from benchmarks.peer_run import known_peers
 from benchmarks.timed_process import progress
-from edge.errors import ConfigError, EdgeError, OutputError
+from edge.engine import PrecisionChoice
+from edge.errors import ConfigError, EdgeError, OutputError, require
 
-NOT_YET = ("limits", "accuracy", "gate", "report")
+NOT_YET = ("limits", "gate", "report")
 NOT_PASSED = 1
 BUG = 70
 
@@ -29,6 +31,8 @@ _EXAMPLES = """examples:
   python -m benchmarks peers --peer mediapipe --rounds 3
   python -m benchmarks latency                        stages, start, paced run, memory, networks
   python -m benchmarks latency --paced --frames 1000  like a camera of 30 frames/s: ages and drops
+  python -m benchmarks accuracy --data fer2013.csv    emotions and action units of the default package, each figure with its interval
+  python -m benchmarks accuracy --model mesh-chain --data fer2013.npz --geometry ict_facekit.npz --peers --plots figures
 
 exit codes: 0 every budget is kept; 1 a budget is broken, the run is invalid (too much else on the machine) or a peer could not run;
 2 configuration, 3 missing dependency, 4 model package, 5 capture, 6 engine, 7 output, 70 a bug
@@ -50,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command in NOT_YET:
-            raise ConfigError(f"not yet: python -m benchmarks {arguments.command}", hint="available: peers, latency")
+            raise ConfigError(f"not yet: python -m benchmarks {arguments.command}", hint="available: peers, latency, accuracy")
         if arguments.json is not None and not arguments.json.resolve().parent.is_dir():
             raise ConfigError(f"no folder {arguments.json.resolve().parent} for --json", hint="make it first: the run takes minutes")
-        report, lines, verdicts = _peers(arguments) if arguments.command == "peers" else _latency(arguments)
+        report, lines, verdicts = {"peers": _peers, "latency": _latency, "accuracy": _accuracy}[arguments.command](arguments)
         print("\n".join(lines))
         if arguments.json is not None:
             _write(report, arguments.json)
@@ -97,6 +101,23 @@ def _latency(arguments: argparse.Namespace) -> tuple[object, list[str], list[Ver
     return LatencyReport("edge.benchmark.latency/1", clip.path.name, machine, load_averages(), parts), lines, verdicts
 
 
+def _accuracy(arguments: argparse.Namespace) -> tuple[object, list[str], list[Verdict]]:
+    if arguments.plots is not None:
+        # Asked for before the run, which takes minutes.
+        require("matplotlib", install="pip install matplotlib   or: make setup", why="drawing the plots")
+    from benchmarks.accuracy.command import Order, measure_accuracy
+
+    if arguments.geometry is not None and not arguments.geometry.is_file():
+        raise ConfigError(f"--geometry: no file at {arguments.geometry}", hint="ICT-FaceKit's geometry, see python -m calibration --help; leave it out")
+    order = Order(arguments.model, arguments.data, arguments.geometry, arguments.precision, peers=arguments.peers)
+    report = measure_accuracy(order)
+    if arguments.plots is not None:
+        from benchmarks.accuracy.plots import draw_all
+
+        draw_all(report, arguments.plots)
+    return report, report.lines(), report.verdicts
+
+
 def _write(report: object, path: Path) -> None:
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
@@ -133,6 +154,22 @@ def _parser() -> argparse.ArgumentParser:
     latency.add_argument("--networks", action="store_true", help="each converted graph against LiteRT on one thread")
     latency.add_argument("--frames", type=int, default=1000, metavar="N", help="of the paced run (default: 1000)")
     latency.add_argument("--runs", type=int, default=5, metavar="N", help="of the start (default: 5)")
+
+    accuracy = commands.add_parser(
+        "accuracy",
+        parents=[shared],
+        help="how right a package's emotions and action units are",
+        description="On FER2013's PrivateTest with FER+'s votes, on what a teacher package says of the same faces, and on rendered faces (synthetic). "
+        "The first run takes a quarter of an hour: what detector, teacher and renderer gave is then kept in the cache.",
+    )
+    accuracy.add_argument("--model", default="default", metavar="NAME|DIR", help="the package (default: default)")
+    accuracy.add_argument(
+        "--data", type=Path, required=True, metavar="FILE", help="FER2013 with the votes of FER+: .npz, or .csv with fer2013new.csv beside it"
+    )
+    accuracy.add_argument("--geometry", type=Path, metavar="FILE", help="ICT-FaceKit's geometry: action units and pose on rendered faces too")
+    accuracy.add_argument("--precision", choices=get_args(PrecisionChoice), default="fp32", help="of the package's networks (default: fp32)")
+    accuracy.add_argument("--peers", action="store_true", help="networks of others on the same pictures too; needs Node, npm and the network once")
+    accuracy.add_argument("--plots", type=Path, metavar="DIR", help="draw confusion matrices, reliability diagrams and action units into DIR")
 
     for name in NOT_YET:
         commands.add_parser(name, parents=[shared], help="not yet")

@@ -20,7 +20,7 @@ from edge.engine.ort import OrtEngine
 from edge.errors import MissingDependency, PackageNotFound, require
 from edge.package import Package, file_sha256, load_package
 
-PACKAGES = ("blazeface", "default")
+PACKAGES = ("blazeface", "mesh-chain")  # those whose originals are in LiteRT's form
 BLOCKS = 25  # pairs of blocks, the two runtimes in turns: a disturbance hits both
 CALLS = 10  # calls of a block; its median counts
 WARM_UP_CALLS = 10
@@ -30,7 +30,7 @@ Array = NDArray[np.float32]
 
 
 def measure_networks(budgets: Mapping[str, Budget]) -> Part:
-    """Time every network of the default packages and of LiteRT, whole calls with their copies of inputs and outputs.
+    """Time every network that comes from LiteRT, and LiteRT, whole calls with their copies of inputs and outputs.
 
     The originals are looked for, by the hash in the package, in the cache of `python -m converters pull`; without them, or without LiteRT, there is no number.
 

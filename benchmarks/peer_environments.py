@@ -1,4 +1,4 @@
-"""A virtual environment for each peer, made once from pinned requirements and kept in the user's cache."""
+"""An environment for each peer, made once from pinned requirements and kept in the user's cache: of Python, or of Node."""
 
 from __future__ import annotations
 
@@ -42,6 +42,32 @@ def peer_python(name: str) -> Path:
         _run(install, name, hint=f"has your package index a wheel for this platform of every line of {requirements}?")
         complete.touch()
     return python
+
+
+def npm_environment(name: str) -> Path:
+    """Return the folder with a peer's `node_modules`, installing them where they are not there yet. No script of a package is run while installing.
+
+    Args:
+        name: Folder of `package.json` and `package-lock.json`, which pins every package with its hash, such as `tfjs`.
+
+    Raises:
+        MissingDependency: There is no Node and npm, or the packages cannot be fetched.
+    """
+    pinned = [REQUIREMENTS / name / file for file in ("package.json", "package-lock.json")]
+    if missing := [program for program in ("node", "npm") if shutil.which(program) is None]:
+        raise MissingDependency(f"no {' and '.join(missing)} on this machine", hint="on Debian and Ubuntu: sudo apt install nodejs npm")
+    folder = environment_folder(name, b"".join(path.read_bytes() for path in pinned))
+    complete = folder / "complete"
+    if not complete.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # a run that was interrupted half way
+        folder.mkdir(parents=True)
+        for path in pinned:
+            shutil.copy(path, folder)
+        progress(f"installing npm packages of {name} in {folder} (once; 375 MB)")
+        install = ["npm", "ci", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund"]
+        _run(install, name, hint="check the network and which registry npm asks (npm config get registry)")
+        complete.touch()
+    return folder
 
 
 def environment_folder(name: str, requirements: bytes) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converters import build
+from converters.known_packages import DEFAULT, NAMES
 from converters.quantization import quantize
 from converters.training.recipes import RECIPES, train
 from edge.errors import ConfigError, EdgeError, PackageError, require
@@ -19,6 +20,7 @@ _EXAMPLES = """examples:
   python -m converters list                                  every known package, system and clip, and its state
   python -m converters pull default                          the default package and its face detector
   python -m converters pull default --force                  make them again
+  python -m converters pull mesh-chain                       MediaPipe's mesh and blendshapes and fer's emotions as a package
   python -m converters pull sample                           the sample clip that `edge-run --source sample` plays
   python -m converters pull clips                            all test clips and pictures
   python -m converters export random-forest-5                a system whose weights we trained
@@ -28,6 +30,7 @@ _EXAMPLES = """examples:
   python -m converters export my.pth --system resnet18-22 -o my-package        your own weights for a system
   python -m converters export my.h5 --description my.toml -o my-package        your own network
   python -m converters train random-forest-5 --data fer2013.csv -o mine        train a system again
+  python -m converters train default --data fer2013_ferplus.npz --geometry ict_facekit.npz -o mine     and the default package's network
   python -m converters export mine --system random-forest-5 -o my-forest       and make a package of that
   python -m converters quantize default --calibration default --precision all  FP16 and INT8 networks for a package, measured or refused
   python -m converters build default --precision fp16 --target rtx -o plans    TensorRT plans of a package, ahead of time
@@ -64,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="every known package, system and clip, and its state", description=states)
     listing.add_argument("--json", action="store_true", help="one JSON object on standard output")
     pull = commands.add_parser("pull", help="fetch, check, convert and install", epilog=_EXAMPLES, formatter_class=raw)
-    pull.add_argument("name", choices=("default", "blazeface", "sample", "clips"), metavar="NAME", help="default, blazeface, sample or clips")
+    pull.add_argument("name", choices=(*NAMES, "sample", "clips"), metavar="NAME", help=", ".join((*NAMES, "sample", "clips")))
     pull.add_argument("--force", action="store_true", help="make it again even where it is there and whole")
     export = commands.add_parser("export", help="convert a system or a checkpoint, compare, write a package, run it", epilog=_EXAMPLES, formatter_class=raw)
     export.add_argument(
@@ -77,9 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--trusted", action="store_true", help="the file is a program (TorchScript, SavedModel) and may run here")
     export.add_argument("--seed", type=_seed, metavar="N", help="of untrained weights (default: 0)")
     train = commands.add_parser("train", help="train a system again", epilog=_EXAMPLES, formatter_class=raw)
-    train.add_argument("system", choices=tuple(RECIPES), metavar="SYSTEM", help=", ".join(RECIPES))
-    train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: the Kaggle .csv, or an .npz")
+    train.add_argument("system", choices=(DEFAULT, *RECIPES), metavar="SYSTEM", help=", ".join((DEFAULT, *RECIPES)))
+    train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: the Kaggle .csv, or an .npz; for 'default' with the votes of FER+")
     train.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of weights, card and confusion matrix (default: trained/SYSTEM)")
+    train.add_argument("--geometry", type=Path, metavar="FILE", help="'default': ICT-FaceKit's face model, from which faces are rendered")
+    train.add_argument("--profile", choices=("cpu", "gpu"), help="'default': two hours on two cores, or as long as it helps on a GPU (default: what there is)")
+    train.add_argument("--faces", type=Path, action="append", metavar="FILE.npz", help="'default': further labelled faces to learn from (repeatable)")
     quantize.add_parser(commands)
     build.add_parser(commands)
     return parser
@@ -152,9 +158,26 @@ def _export(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     folder = options.output or Path("trained") / options.system
+    if options.system == DEFAULT:
+        return _train_default(options, folder)
+    if options.geometry or options.profile or options.faces:
+        raise ConfigError(f"--geometry, --profile and --faces are for '{DEFAULT}'; '{options.system}' learns from --data alone", hint="leave them out")
     for line in train(options.system, data=options.data, out=folder, say=_say):
         print(line)
     _say(f"a package of it: python -m converters export {folder} --system {options.system} -o my-{options.system}")
+    return 0
+
+
+def _train_default(options: argparse.Namespace, folder: Path) -> int:
+    if options.geometry is None:
+        raise ConfigError(f"training '{DEFAULT}' needs --geometry", hint="ICT-FaceKit's face model as .npz, see calibration/rendering/geometry.py")
+    require("torch", install="make frameworks", why=f"training {DEFAULT}")
+    from converters.training.affect.recipe import train_default
+
+    card = train_default(options.data, options.geometry, folder, profile=options.profile, own=options.faces or (), say=_say)
+    print(f"{card.name}: {card.schedule['epochs']:g} epochs in {card.minutes:g} minutes ({card.machine}), temperatures {card.temperatures}")
+    print(folder)
+    _say("copy its files to converters/trained/default, then: python -m converters pull default --force; python -m benchmarks accuracy --model default")
     return 0
 
 

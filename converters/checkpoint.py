@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converters.default_package import RECIPES
 from converters.description import Description, check_name, manifest_from, read_description
 from converters.errors import ConversionError
 from converters.export import export_networks
+from converters.known_packages import NAMES
 from converters.original import Array, Original
 from converters.registry import Say
 from converters.systems.known import KNOWN, named
@@ -65,7 +65,7 @@ def export_checkpoint(path: Path, *, system: str | None, description: Path | Non
         original, described, cpu_only = _described(path, description, trusted=trusted)
         manifest, limit = manifest_from(described, cpu_only=cpu_only), described.max_relative_error
         originals = {manifest.stages[0].name: original}
-    if manifest.name in RECIPES or named(manifest.name) is not None:
+    if manifest.name in NAMES or named(manifest.name) is not None:
         raise ConfigError(f"'{manifest.name}' is the name of another package", hint="take a name of your own: -o FOLDER, or `name` in the description")
     return export_networks(manifest, originals, limit=limit, folder=folder or models_dir() / manifest.name, say=say)
 

@@ -216,7 +216,7 @@ def _roles(stages: tuple[Stage, ...]) -> tuple[set[Role], set[Role]]:
     of_pictures: set[Role] = set()
     of_faces: set[Role] = set()
     for stage in stages:
-        for output in stage.outputs:
+        for output in stage.shown:
             if isinstance(output, Named):
                 (of_pictures if stage.name in whole else of_faces).add(role_of(output))
     return of_pictures, of_faces

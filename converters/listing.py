@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from converters import known_files
-from converters.default_package import RECIPES
 from converters.evidence import system_state
+from converters.known_packages import NAMES
 from converters.pull import clip_state, package_state
 from converters.systems.known import KNOWN
 from converters.systems.system import TRAINED, System
@@ -16,7 +16,7 @@ from converters.training.card import read_card
 def everything() -> dict[str, dict[str, dict[str, Any]]]:
     """Return `packages`, `systems` and `clips`, each by name, as `list --json` prints them."""
     return {
-        "packages": {name: {"state": package_state(name)} for name in RECIPES},
+        "packages": {name: {"state": package_state(name)} for name in NAMES},
         "systems": {name: _row(system) for name, system in KNOWN.items()},
         "clips": {file.name: {"state": clip_state(file)} for file in known_files.CLIPS},
     }

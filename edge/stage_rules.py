@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from edge.result import ACTION_UNITS, EMOTIONS
 from edge.stage import (
@@ -80,12 +80,24 @@ def _affect_problems(stages: tuple[Stage, ...], whole: frozenset[str], detector:
         if isinstance(stage.input, FrameInput) and stage.input.resize == "tiles":
             yield f"stage '{stage.name}' takes tiles, which are for detection alone"
     for subject, inside in (("picture", True), ("face", False)):
-        roles = [role_of(output) for stage in stages if (stage.name in whole) == inside for output in stage.outputs if isinstance(output, Named)]
+        those = [stage for stage in stages if (stage.name in whole) == inside]
+        roles = [role_of(output) for stage in those for output in stage.shown if isinstance(output, Named)]
         yield from (f"two outputs say the {subject}'s {role}" for role in sorted(set(roles)) if roles.count(role) > 1)
+        yield from _convention_problems([output for stage in those for output in stage.outputs if isinstance(output, Emotions)], subject)
     if len({output.quantity for stage in stages for output in stage.outputs if isinstance(output, ActionUnits)}) > 1:
         yield "action units are presences in one output and intensities in another"
     if len(rates := {stage.input.audio.rate_hz for stage in stages if isinstance(stage.input, ClipAudioInput)}) > 1:
         yield f"stages take sound at different rates: {', '.join(f'{rate} Hz' for rate in sorted(rates))}"
+
+
+def _convention_problems(outputs: Sequence[Emotions], subject: str) -> Iterator[str]:
+    """What is not shown is there for labels of another convention than the shown one's, and each convention has one output."""
+    if outputs and not any(output.shown for output in outputs):
+        yield f"none of the outputs that say the {subject}'s emotions is shown"
+    conventions = [output.convention for output in outputs]
+    for output in outputs:
+        if not output.shown and (not output.convention or conventions.count(output.convention) > 1):
+            yield f"emotions of '{output.tensor}' are not shown: expected a convention that no other output has, got '{output.convention}'"
 
 
 def _earlier_stage(stage: Stage) -> str | None:
@@ -160,6 +172,8 @@ def _output_problems(output: Output, stage: str) -> Iterator[str]:
         yield f"stage '{stage}': max_overlap lies between 0 and 1; got {output.max_overlap}"
     if isinstance(output, Landmarks) and min(*output.left_eye, *output.right_eye, *output.axes) < 0:
         yield f"stage '{stage}': landmarks have indices from 0; got {output.left_eye}, {output.right_eye}, {output.axes}"
+    if isinstance(output, Landmarks) and not (0 < output.admit_presence < 1 and 0 < output.admit_eye_shift < math.inf):
+        yield f"stage '{stage}': admit_presence lies between 0 and 1, admit_eye_shift over 0; got {output.admit_presence} and {output.admit_eye_shift}"
     if not isinstance(output, Named):
         return
     role, labels = role_of(output), output.labels

@@ -11,6 +11,7 @@ if [[ $what == run ]]; then scripts/virtualenv.sh run; else scripts/virtualenv.s
 .venv/bin/python -m converters pull sample
 if [[ $what == test ]]; then
   .venv/bin/python -m converters pull clips
+  .venv/bin/python -m converters pull mesh-chain
   # Tests without it are skipped, with the reason; all others run.
   scripts/tensorflow.sh || echo "setup: going on without TensorFlow" >&2
 fi

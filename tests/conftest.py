@@ -33,6 +33,7 @@ def clip() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def models() -> Path:
-    """Return the folder that holds the packages `default` and `blazeface`."""
-    _pull("default")  # does nothing where the package is there and made by today's recipe
+    """Return the folder that holds the packages `default`, `mesh-chain` and `blazeface`."""
+    for name in ("default", "mesh-chain"):
+        _pull(name)  # does nothing where the package is there and made by today's recipe
     return models_dir()

@@ -28,12 +28,13 @@ _LIPS = ((5708, 5695, 2081, 0, 4275, 6200, 6213), (6213, 6346, 6461, 5518, 5957,
 # Vertices of the eyeballs and of the mouth's inside. Source: the mesh's own materials; the mouth is the part of the back of the head that lies within it.
 _EYEBALLS = (slice(21451, 23021), slice(23021, 24591))
 _MOUTH = slice(11248, 14062)
-_HIDDEN = ("M_EyeBlend", "M_EyeOcclusion", "M_LacrimalFluid", "M_IrisLeft", "M_IrisRight")
+# Materials that are drawn; the others are shells around the eyes that would have to be transparent, and irises that are painted on the eyeballs instead.
+MATERIALS = ("M_Face", "M_BackHead", "M_Teeth", "M_GumsTongue", "M_EyeLashes", "M_ScleraLeft", "M_ScleraRight")
 # How far an eye turns at a weight of 1, degrees: the shapes `eyeLook...` move the lids alone.
 _GAZE_DEG = 25.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FaceModel:
     """The model, ready to be posed.
 
@@ -41,7 +42,7 @@ class FaceModel:
         sha256: Of its file.
         neutral: float32[V, 3], the mean face.
         triangles: int32[T, 3], counterclockwise seen from outside.
-        material: Name of each triangle's material.
+        material: int8[T], index into `MATERIALS`.
         brow: float32[V], distance to the line of the brows in centimetres; large where there is no skin.
         lip: float32[V], distance to the lips' lines.
         mouth: bool[V], inside of the mouth.
@@ -51,7 +52,7 @@ class FaceModel:
     sha256: str
     neutral: Points
     triangles: NDArray[np.int32]
-    material: NDArray[np.str_]
+    material: NDArray[np.int8]
     brow: NDArray[np.float32]
     lip: NDArray[np.float32]
     mouth: NDArray[np.bool_]
@@ -69,16 +70,18 @@ class FaceModel:
         points = self.neutral[_EYEBALLS[side]]
         return np.asarray((points.min(axis=0) + points.max(axis=0)) / 2, np.float32)
 
-    def posed(self, identity: Sequence[float], expression: Mapping[str, float]) -> Points:
-        """Return the mesh, float32[V, 3], in centimetres.
+    def at_rest(self, identity: Sequence[float]) -> Points:
+        """Return the mesh of a person without an expression, float32[V, 3], in centimetres; `identity` has up to `n_identity` weights."""
+        return np.asarray(self.neutral + np.tensordot(np.array(identity, np.float32), self._identities[: len(identity)], 1), np.float32)
+
+    def posed(self, at_rest: Points, expression: Mapping[str, float]) -> Points:
+        """Return the mesh of a person with an expression, float32[V, 3], in centimetres.
 
         Args:
-            identity: Up to `n_identity` weights.
+            at_rest: float32[V, 3].
             expression: Weights in [0, 1] by the names of `shapes`.
         """
-        weights = np.zeros(self.n_identity, np.float32)
-        weights[: len(identity)] = identity
-        points = self.neutral + np.tensordot(weights, self._identities, 1)
+        points = at_rest.copy()
         for name, weight in expression.items():
             points += np.float32(weight) * self._expressions[self.shapes.index(name)]
         for side, letter in enumerate("LR"):
@@ -88,7 +91,7 @@ class FaceModel:
             center = (eyeball.min(axis=0) + eyeball.max(axis=0)) / 2
             turn = rotation(yaw_deg=_GAZE_DEG * outwards * (1 if side == 0 else -1), pitch_deg=_GAZE_DEG * up, roll_deg=0.0)
             points[_EYEBALLS[side]] = (eyeball - center) @ turn.T + center
-        return np.asarray(points, np.float32)
+        return points
 
 
 def rotation(*, yaw_deg: float, pitch_deg: float, roll_deg: float) -> Points:
@@ -116,8 +119,8 @@ def load_face_model(path: Path) -> FaceModel:
         raise ConfigError(f"{path} cannot be read as a face model: {error}", hint=hint) from error
     if neutral.shape != (N_VERTICES, 3) or expressions.shape != (len(names), N_VERTICES, 3) or identities.shape[1:] != (N_VERTICES, 3):
         raise ConfigError(f"{path}: expected {N_VERTICES} vertices in neutral, expr and ident, got {list(neutral.shape)}", hint=hint)
-    shown = ~np.isin(material, _HIDDEN)
-    quads, material = faces[shown], material[shown]
+    shown = np.isin(material, MATERIALS)
+    quads, material = faces[shown], np.array([MATERIALS.index(name) for name in material[shown]], np.int8)
     triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     material = np.concatenate([material, material])
     whole = (triangles[:, 0] != triangles[:, 2]) & (triangles[:, 1] != triangles[:, 2])

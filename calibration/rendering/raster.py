@@ -16,21 +16,24 @@ class Visible:
     """What a picture's pixels show; only those that show something are listed.
 
     Attributes:
-        rows: int[P].
-        columns: int[P].
+        pixel: int[P], its row times the picture's side plus its column.
         triangle: int[P], index of the nearest triangle.
         weights: float32[P, 3], of its corners.
+        depth: float32[P], the z of what it shows.
     """
 
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    triangle: NDArray[np.int64]
+    pixel: NDArray[np.integer[Any]]
+    triangle: NDArray[np.integer[Any]]
     weights: Array
+    depth: Array
 
     def interpolated(self, values: Array, triangles: NDArray[np.int32]) -> Array:
         """Return values of the mesh's points at the pixels: float32[P] or float32[P, K]."""
-        corners = values[triangles[self.triangle]]
-        return np.asarray(np.einsum("pc,pc...->p...", self.weights, corners), np.float32)
+        corners = np.take(triangles, self.triangle, axis=0)
+        shares = self.weights.reshape(len(corners), 3, *(1 for _ in values.shape[1:]))
+        # Corner by corner: NumPy is slow over an axis of three.
+        first, second, third = (shares[:, corner] * np.take(values, corners[:, corner], axis=0) for corner in range(3))
+        return np.asarray(first + second + third, np.float32)
 
 
 def rasterize(points: Array, triangles: NDArray[np.int32], size_px: int) -> Visible:
@@ -41,46 +44,65 @@ def rasterize(points: Array, triangles: NDArray[np.int32], size_px: int) -> Visi
         triangles: int32[T, 3]; those that are clockwise in the picture are seen from behind and left out.
         size_px: Side of the picture.
     """
-    corners = points[triangles]
-    first, second, third = corners[:, 0, :2], corners[:, 1, :2], corners[:, 2, :2]
-    area = _cross(second - first, third - first)
-    low = np.ceil(corners[:, :, :2].min(axis=1) - 0.5).astype(np.int64)
-    high = np.floor(corners[:, :, :2].max(axis=1) - 0.5).astype(np.int64)
-    low, high = np.maximum(low, 0), np.minimum(high, size_px - 1)
-    spans = (high - low + 1).max(axis=1)
+    # An array for each axis and each corner: NumPy is fast along long axes alone.
+    x, y, z = np.ascontiguousarray(points.T, np.float32)
+    area = _areas(x, y, triangles)
     # A mesh that is wound counterclockwise around its outside turns clockwise where y points down.
-    drawn = (area < -1e-6) & (high >= low).all(axis=1)
+    front = np.flatnonzero(area < -1e-6)
+    area, corners = area[front], np.ascontiguousarray(triangles[front].T)
+    xs, ys, zs = x[corners], y[corners], z[corners]
+    left, right = _span(xs, size_px)
+    top, bottom = _span(ys, size_px)
+    spans = np.where((right >= left) & (bottom >= top), np.maximum(right - left, bottom - top) + 1, 0)
     # Never empty, so that a picture that shows nothing is no special case.
-    pixels: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    pixels: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
     owners: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    shares: list[Array] = [np.empty((0, 3), np.float32)]
-    depths: list[Array] = [np.empty(0, np.float32)]
-    reach = 2
-    while drawn.any():
-        now = np.flatnonzero(drawn & (spans <= reach))
-        drawn[now] = False
-        step = np.arange(min(reach, size_px))
-        x, y = (axis.ravel() for axis in np.meshgrid(step, step))
-        across, down = low[now, 0, None] + x, low[now, 1, None] + y
-        center = np.stack([across + 0.5, down + 0.5], axis=-1).astype(np.float32)
-        weight = [
-            _cross(second[now, None] - center, third[now, None] - center) / area[now, None],
-            _cross(third[now, None] - center, first[now, None] - center) / area[now, None],
-        ]
-        weight.append(1 - weight[0] - weight[1])
-        hit = (weight[0] >= 0) & (weight[1] >= 0) & (weight[2] >= 0) & (across <= high[now, 0, None]) & (down <= high[now, 1, None])
-        which, _ = np.nonzero(hit)
-        share = np.stack([each[hit] for each in weight], axis=1)
-        pixels.append((down * size_px + across)[hit])
-        owners.append(now[which])
-        shares.append(share)
-        depths.append((share * corners[now[which], :, 2]).sum(axis=1))
-        reach *= 2
-    pixel, owner, share, depth = np.concatenate(pixels), np.concatenate(owners), np.concatenate(shares), np.concatenate(depths)
-    order = np.lexsort((depth, pixel))
-    nearest = order[np.append(pixel[order][1:] != pixel[order][:-1], True)] if len(order) else order
-    return Visible(pixel[nearest] // size_px, pixel[nearest] % size_px, owner[nearest], share[nearest].astype(np.float32))
+    shares: list[Array] = [np.empty((3, 0), np.float32)]
+    done, reach = 0, 1
+    while done < spans.max(initial=0):
+        now = np.flatnonzero((spans > done) & (spans <= reach))
+        step = np.arange(min(reach, size_px), dtype=np.int32)
+        # Axes: triangle, row, column.
+        columns, rows = (left[now, None] + step)[:, None, :], (top[now, None] + step)[:, :, None]
+        # Integers of 32 bits and floats of 32 bits make floats of 64 bits.
+        x_center, y_center = (along.astype(np.float32) + np.float32(0.5) for along in (columns, rows))
+        away_x = [xs[corner, now, None, None] - x_center for corner in range(3)]
+        away_y = [ys[corner, now, None, None] - y_center for corner in range(3)]
+        first, second = ((away_x[a] * away_y[b] - away_y[a] * away_x[b]) / area[now, None, None] for a, b in ((1, 2), (2, 0)))
+        third = 1 - first - second
+        hit = (first >= 0) & (second >= 0) & (third >= 0) & (columns <= right[now, None, None]) & (rows <= bottom[now, None, None])
+        which = np.flatnonzero(hit)
+        owners.append(np.asarray(now[which // len(step) ** 2], np.int64))
+        pixels.append(np.asarray((rows * size_px + columns).ravel()[which], np.int32))
+        shares.append(np.stack([each.ravel()[which] for each in (first, second, third)]))
+        done, reach = reach, reach + max(1, reach // 2)
+    pixel, owner, share = np.concatenate(pixels), np.concatenate(owners), np.concatenate(shares, axis=1)
+    depth = share[0] * zs[0, owner] + share[1] * zs[1, owner] + share[2] * zs[2, owner]
+    nearest = _nearest(pixel, depth, size_px)
+    return Visible(pixel[nearest], front[owner[nearest]], np.ascontiguousarray(share[:, nearest].T), depth[nearest])
 
 
-def _cross(first: Array, second: Array) -> Array:
-    return np.asarray(first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0], np.float32)
+def _areas(x: Array, y: Array, triangles: NDArray[np.int32]) -> Array:
+    """Twice the area of each triangle, negative where it turns clockwise on a picture."""
+    a, b, c = np.ascontiguousarray(triangles.T)
+    x_a, y_a = x[a], y[a]
+    return np.asarray((x[b] - x_a) * (y[c] - y_a) - (y[b] - y_a) * (x[c] - x_a), np.float32)
+
+
+def _span(corners: Array, size_px: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """First and last pixel whose centre may lie in each triangle, along one axis."""
+    low = np.ceil(np.minimum(np.minimum(corners[0], corners[1]), corners[2]) - np.float32(0.5))
+    high = np.floor(np.maximum(np.maximum(corners[0], corners[1]), corners[2]) - np.float32(0.5))
+    # Cut before they are made integers: a point beside the camera lies anywhere.
+    return np.clip(low, 0, size_px).astype(np.int32), np.clip(high, -1, size_px - 1).astype(np.int32)
+
+
+def _nearest(pixel: NDArray[np.int32], depth: Array, size_px: int) -> NDArray[np.int64]:
+    """Indices of the nearest of each pixel's triangles, in the order of the pixels."""
+    buffer = np.full(size_px * size_px, -np.inf, depth.dtype)
+    np.maximum.at(buffer, pixel, depth)
+    front = np.flatnonzero(depth == buffer[pixel])
+    chosen = np.full(size_px * size_px, -1)
+    # Of equals the last one stays.
+    chosen[pixel[front]] = front
+    return chosen[chosen >= 0]

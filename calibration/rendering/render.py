@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
 from calibration.rendering.geometry import FaceModel, rotation
 from calibration.rendering.raster import Array, rasterize
 from calibration.rendering.scene import Person, Scene, Shot
-from calibration.rendering.shade import GAMMA, Surface, colors, hair_cover, linear, lit, normals
+from calibration.rendering.shade import GAMMA, Paint, Surface, linear, lit, normals
 from edge.frame import Pixels
 
 # Pixels are averaged from so many by so many.
@@ -35,30 +37,30 @@ def render(model: FaceModel, scene: Scene, size_px: int) -> Pixels:
     """
     fine = size_px * _FINER
     person, shot = scene.person, scene.shot
-    # What is painted on belongs to the person: the same in all of their pictures.
-    paint = np.random.default_rng(person.paint)
-    posed = _with_hair(model, model.posed(person.identity, scene.shapes), person, np.random.default_rng(paint.integers(2**31)))
+    at_rest, paint = _same_in_all(model, person)
+    posed = model.posed(at_rest, scene.shapes)
+    # Hair lifts the scalp.
+    posed += normals(posed, model.triangles) * paint.lift_cm
     turn = rotation(yaw_deg=shot.yaw_deg, pitch_deg=shot.pitch_deg, roll_deg=shot.roll_deg)
     placed = (posed - _PIVOT) @ turn.T
     middle = (_MIDDLE_OF_FACE - _PIVOT) @ turn.T
     points = _in_picture(placed, middle, shot, fine)
     visible = rasterize(points, model.triangles, fine)
     surface = Surface(model, visible, placed)
-    albedo, shine = colors(surface, person, paint)
+    albedo, shine = paint.colors(surface)
     picture = _backdrop(shot, person, _in_picture(middle[np.newaxis], middle, shot, fine)[0], fine)
-    picture[visible.rows, visible.columns] = lit(surface, albedo, shine, shot, _shadow(placed, model, surface, shot))
+    picture.reshape(-1, 3)[visible.pixel] = lit(surface, albedo, shine, shot, _shadow(placed, model, surface, shot)).T
     if person.glasses:
         _draw_glasses(picture, model, person, turn, middle, shot, fine)
     small = cv2.resize(picture, (size_px, size_px), interpolation=cv2.INTER_AREA)
-    return np.asarray(np.clip(small, 0, 1) ** (1 / GAMMA) * 255 + 0.5, np.uint8)
+    return np.asarray(np.clip(small, 0, 1) ** np.float32(1 / GAMMA) * 255 + 0.5, np.uint8)
 
 
-def _with_hair(model: FaceModel, points: Array, person: Person, rng: np.random.Generator) -> Array:
-    """Lift the scalp by the thickness of the hair."""
-    cover = hair_cover(model.neutral, person, rng) * ~model.mouth
-    outside = np.zeros(len(points), bool)
-    outside[model.triangles[np.isin(model.material, ("M_Face", "M_BackHead"))].ravel()] = True
-    return np.asarray(points + normals(points, model.triangles) * (cover * outside * person.hair_cm)[:, np.newaxis], np.float32)
+# Pictures of one person mostly follow one another.
+@lru_cache(maxsize=1)
+def _same_in_all(model: FaceModel, person: Person) -> tuple[Array, Paint]:
+    """A person's mesh without an expression, and their paint: half of the work of a picture."""
+    return model.at_rest(person.identity), Paint(model, person)
 
 
 def _in_picture(placed: Array, middle: Array, shot: Shot, size_px: int) -> Array:
@@ -80,16 +82,18 @@ def _shadow(placed: Array, model: FaceModel, surface: Surface, shot: Shot) -> Ar
     offset = np.array([_SHADOW_PX / 2, _SHADOW_PX / 2, 0.0], np.float32)
     from_lamp = placed @ axes.T * scale + offset
     seen = rasterize(from_lamp, model.triangles, _SHADOW_PX)
-    nearest = np.full((_SHADOW_PX, _SHADOW_PX), -1e3, np.float32)
-    nearest[seen.rows, seen.columns] = seen.interpolated(from_lamp[:, 2], model.triangles)
-    at = surface.place @ axes.T * scale + offset
-    light = np.zeros(len(at), np.float32)
-    steps = (-1.5, -0.5, 0.5, 1.5)
-    for right in steps:
-        for down in steps:
-            columns, rows = (np.clip(np.floor(at[:, axis] + step), 0, _SHADOW_PX - 1).astype(int) for axis, step in ((0, right), (1, down)))
-            light += nearest[rows, columns] <= at[:, 2] + _SHADOW_BIAS_CM
-    return light / len(steps) ** 2
+    nearest = np.full(_SHADOW_PX * _SHADOW_PX, -1e3, np.float32)
+    nearest[seen.pixel] = seen.depth
+    # Continued beyond its edges, for places that lie there.
+    nearest = np.pad(nearest.reshape(_SHADOW_PX, _SHADOW_PX), 3, mode="edge").ravel()
+    x, y, z = (axes * scale[:, np.newaxis]) @ surface.place + offset[:, np.newaxis]
+    column, row = (np.clip(np.floor(axis - 1.5), -3, _SHADOW_PX - 1).astype(np.int32) + 3 for axis in (x, y))
+    first = row * (_SHADOW_PX + 6) + column
+    light = np.zeros(len(z), np.int32)
+    for down in range(4):
+        for right in range(4):
+            light += nearest[down * (_SHADOW_PX + 6) + right :].take(first) <= z + _SHADOW_BIAS_CM
+    return light.astype(np.float32) / 16
 
 
 def _backdrop(shot: Shot, person: Person, middle_px: Array, size_px: int) -> Array:

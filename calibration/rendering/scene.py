@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -42,6 +42,9 @@ _PROTOTYPES: tuple[tuple[str, ...], ...] = (
     ("AU1", "AU4", "AU15", "AU17"),
     ("AU1", "AU2", "AU4", "AU5", "AU20", "AU26"),
 )
+# Of independent units: how often each is seen, and how weak it may be. With a quarter of fifteen units a face shows 3.75 of them on average.
+_INDEPENDENT_ODDS = 0.25
+_LEAST_INTENSITY = 0.2
 _FREE_SHAPES = ("jawLeft", "jawRight", "mouthLeft", "mouthRight", "mouthPucker", "mouthFunnel", "cheekPuff_*", "mouthDimple_*", "jawForward")
 
 
@@ -154,7 +157,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 def draw_scene(rng: np.random.Generator, *, name: str, person: Person, size_px: int) -> Scene:
-    """Draw a picture of a person: expression, pose, light, backdrop."""
+    """Draw a picture of a person: expression, pose, light, backdrop. Expressions lie around those of emotions, as faces mostly do."""
     units: dict[str, float] = {}
     prototype = _PROTOTYPES[rng.integers(len(_PROTOTYPES))]
     strength = rng.uniform(0.3, 1.1)
@@ -163,11 +166,25 @@ def draw_scene(rng: np.random.Generator, *, name: str, person: Person, size_px: 
             units[unit] = strength * rng.uniform(0.6, 1.2)
     for unit in rng.choice(list(ACTION_UNIT_SHAPES), rng.integers(0, 4), replace=False):
         units[str(unit)] = units.get(str(unit), 0.0) + rng.beta(1.2, 2.0)
+    return _scene(rng, units, name=name, person=person, size_px=size_px, open_eyed=("AU5",))
+
+
+def draw_independent_scene(rng: np.random.Generator, *, name: str, person: Person, size_px: int) -> Scene:
+    """Draw a picture of a person whose action units are drawn each on its own: no unit can be told from the others, or from an emotion.
+
+    Eyes that are half shut because somebody blinks look as those of AU6 and AU7 do: nobody blinks while a unit moves the lids.
+    """
+    units = {unit: rng.uniform(_LEAST_INTENSITY, 1.0) for unit in ACTION_UNIT_SHAPES if rng.uniform() < _INDEPENDENT_ODDS}
+    return _scene(rng, units, name=name, person=person, size_px=size_px, open_eyed=("AU5", "AU6", "AU7"))
+
+
+def _scene(rng: np.random.Generator, units: Mapping[str, float], *, name: str, person: Person, size_px: int, open_eyed: Collection[str]) -> Scene:
     units = {unit: round(float(min(value, 1.0)), 3) for unit, value in units.items() if unit in ACTION_UNIT_SHAPES}
-    return Scene(name=name, person=person, action_units=units, shapes=_shapes(rng, units), shot=_shot(rng, size_px))
+    shapes = _shapes(rng, units, blinks=not units.keys() & set(open_eyed))
+    return Scene(name=name, person=person, action_units=dict(units), shapes=shapes, shot=_shot(rng, size_px))
 
 
-def _shapes(rng: np.random.Generator, units: Mapping[str, float]) -> dict[str, float]:
+def _shapes(rng: np.random.Generator, units: Mapping[str, float], *, blinks: bool) -> dict[str, float]:
     weights: dict[str, float] = {}
     for unit, value in units.items():
         lean = rng.normal(0, 0.08)
@@ -179,7 +196,7 @@ def _shapes(rng: np.random.Generator, units: Mapping[str, float]) -> dict[str, f
     for letter, outwards in (("L", across), ("R", -across)):
         _add(weights, f"eyeLook{'Out' if outwards > 0 else 'In'}_{letter}", abs(outwards), 0.0)
         _add(weights, f"eyeLook{'Up' if up > 0 else 'Down'}_{letter}", abs(up), 0.0)
-    if "AU5" not in units:
+    if blinks:
         _add(weights, "eyeBlink_*", rng.choice([0.0, rng.uniform(0.0, 0.25), rng.uniform(0.6, 1.0)], p=[0.5, 0.38, 0.12]), 0.0)
     return {name: round(float(np.clip(weight, 0, 1)), 3) for name, weight in sorted(weights.items()) if weight >= 0.005}
 

@@ -1,4 +1,7 @@
-"""Colours of what a rendered face shows, pixel by pixel: skin, brows, lips, eyes, hair, and the light on them."""
+"""Colours of what a rendered face shows, pixel by pixel: skin, brows, lips, eyes, hair, and the light on them.
+
+Arrays have an axis of three, or of a colour's parts, first: NumPy is fast along long last axes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.rendering.geometry import FaceModel
+from calibration.rendering.geometry import MATERIALS, FaceModel
 from calibration.rendering.raster import Array, Visible
 from calibration.rendering.scene import Person, Shot
 
@@ -27,6 +30,90 @@ def linear(color: Sequence[float]) -> Array:
 _RED = linear((0.78, 0.40, 0.38))
 
 
+class Noise:
+    """Smooth noise in a room that repeats itself every 32 cells: mean 0 and deviation about 0.5, the same at the same places.
+
+    Args:
+        rng: Draws it.
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        cells = rng.normal(0, 1, (_NOISE_CELLS,) * 3).astype(np.float32)
+        # With the first cells once more after the last ones, a cell's neighbours lie at fixed distances from it.
+        self._cells = np.pad(cells, (0, 1), mode="wrap").ravel()
+
+    def at(self, places: Array, per_cm: float | Array) -> Array:
+        """Return the noise, float32[P], at places, float32[3, P], with so many cells per centimetre."""
+        scaled = places * np.asarray(per_cm, np.float32)
+        low = np.floor(scaled)
+        x, y, z = scaled - low
+        column, row, layer = low.astype(np.int32) % _NOISE_CELLS
+        side = _NOISE_CELLS + 1
+        first = (column * side + row) * side + layer
+        edges = [_between(self._cells[start:].take(first), self._cells[start + 1 :].take(first), z) for start in (0, side, side * side, side * side + side)]
+        return _between(_between(edges[0], edges[1], y), _between(edges[2], edges[3], y), x)
+
+
+class Paint:
+    """What is painted on a person: the same in all of their pictures.
+
+    Args:
+        model: The face model.
+        person: Who.
+
+    Attributes:
+        person: Who.
+        lift_cm: float32[V, 1], how far the hair stands off at each point of the mesh.
+    """
+
+    def __init__(self, model: FaceModel, person: Person) -> None:
+        rng = np.random.default_rng(person.paint)
+        self.person = person
+        cover = _hair_cover(model.neutral.T, person, Noise(np.random.default_rng(rng.integers(2**31)))) * ~model.mouth
+        outside = np.zeros(len(cover), bool)
+        outside[model.triangles[np.isin(model.material, [MATERIALS.index(name) for name in ("M_Face", "M_BackHead")])]] = True
+        self.lift_cm = (person.hair_cm * cover * outside)[:, np.newaxis]
+        self._spots, self._fine_spots, self._strands, self._hairline = (Noise(rng) for _ in range(4))
+
+    def colors(self, surface: Surface) -> tuple[Array, Array]:
+        """Return the colour of every pixel in white light, float32[3, P], and how much it shines, float32[P]."""
+        person, face, on_face = self.person, surface.shows("M_Face"), surface.on_face
+        skin, hair = linear(person.skin), linear(person.hair)
+        x, y, z = on_face
+        beside = np.abs(x)
+        albedo = _column(skin) * (1 + 0.05 * self._spots.at(on_face, 0.4) + 0.03 * self._fine_spots.at(on_face, 1.5))
+        cheeks = np.exp(-((beside - 4.8) ** 2 + (y + 1.0) ** 2) / 5.0) + 0.7 * np.exp(-(x**2 + (y + 0.6) ** 2) / 2.5)
+        _lay(albedo, _RED * skin.mean() * 1.5, 0.25 * cheeks * face)
+        strands = np.clip(0.65 + 0.5 * self._strands.at(on_face, np.array([[4.0], [1.2], [4.0]])), 0, 1)
+        beard: Array = np.zeros_like(x)
+        if person.beard:
+            beard = person.beard * face * _step(-1.4, -2.2, y + 0.15 * beside) * _step(-10.5, -8.5, y) * _step(2.0, 4.5, z + 0.3 * beside)
+            _lay(albedo, hair * 0.8, beard * strands * _step(0.5, 0.9, surface.lip))
+        _lay(albedo, _RED * (0.35 + 0.65 * skin.mean()), (0.35 + 0.5 * person.lips) * face * np.exp(-((surface.lip / 0.42) ** 4)))
+        _lay(albedo, hair * 0.9, person.brows * face * np.exp(-((surface.brow / 0.40) ** 4)) * np.clip(strands + 0.2, 0, 1))
+        covered = _hair_cover(on_face, person, self._hairline) * (face | (surface.shows("M_BackHead") & ~surface.in_mouth))
+        _lay(albedo, _column(hair) * (0.6 + 0.6 * strands), covered)
+        shine = np.where(face, np.float32(0.25), np.float32(0.1)) * (1 - covered) * (1 - beard)
+        self._inside(surface, albedo, shine)
+        return albedo, shine
+
+    def _inside(self, surface: Surface, albedo: Array, shine: Array) -> None:
+        """Eyes, lashes, and the mouth's inside."""
+        for side, name in enumerate(("M_ScleraLeft", "M_ScleraRight")):
+            eye = np.flatnonzero(surface.shows(name))
+            albedo[:, eye], shine[eye] = _eye(surface.on_face[:, eye], surface.eye_centers[side], self.person), 0.9
+        colors = (("M_Teeth", linear(_TEETH), 0.4), ("M_GumsTongue", linear(_GUMS), 0.3), ("M_EyeLashes", linear(self.person.hair) * 0.5, 0.0))
+        for name, color, gloss in colors:
+            part = np.flatnonzero(surface.shows(name))
+            albedo[:, part], shine[part] = _column(color), gloss
+        albedo[:, np.flatnonzero(surface.in_mouth)] = _column(linear(_MOUTH))
+        # Deep in the mouth there is no light.
+        inside = np.flatnonzero(surface.in_mouth | surface.shows("M_Teeth") | surface.shows("M_GumsTongue"))
+        depth = np.clip((surface.on_face[2, inside] - 6.0) / 5.0, 0.12, 0.9)
+        albedo[:, inside] *= depth
+        shine[inside] *= depth
+
+
 class Surface:
     """What lies under the pixels of a face.
 
@@ -37,118 +124,88 @@ class Surface:
     """
 
     def __init__(self, model: FaceModel, visible: Visible, posed: Array) -> None:
-        triangles = model.triangles
-        self.material = model.material[visible.triangle]
-        self.place = visible.interpolated(posed, triangles)
-        # Where on the mean face: what is painted on moves with the skin.
-        self.on_face = visible.interpolated(model.neutral, triangles)
-        self.normal = _unit(visible.interpolated(normals(posed, triangles), triangles))
-        self.brow = visible.interpolated(model.brow, triangles)
-        self.lip = visible.interpolated(model.lip, triangles)
-        self.in_mouth = visible.interpolated(model.mouth.astype(np.float32), triangles) > 0.5
+        self._material = model.material[visible.triangle]
+        # Where it is in the room; where on the mean face: what is painted on moves with the skin; which way it faces; and what is near. Gathered at once.
+        values = np.column_stack([posed, model.neutral, normals(posed, model.triangles), model.brow, model.lip, model.mouth.astype(np.float32)])
+        at = np.ascontiguousarray(visible.interpolated(values, model.triangles).T)
+        self.place, self.on_face, self.normal = at[0:3], at[3:6], _unit(at[6:9])
+        self.brow, self.lip, self.in_mouth = at[9], at[10], at[11] > 0.5
         self.eye_centers = (model.eyes(0), model.eyes(1))
+
+    def shows(self, material: str) -> NDArray[np.bool_]:
+        """Return which pixels show a material, bool[P]."""
+        return np.asarray(self._material == MATERIALS.index(material), np.bool_)
 
 
 def normals(points: Array, triangles: NDArray[np.int32]) -> Array:
     """Return the normals of a mesh's points, float32[V, 3]."""
-    corners = points[triangles]
-    of_triangles = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    sums = np.stack([np.bincount(triangles.ravel(), np.repeat(of_triangles[:, axis], 3), len(points)) for axis in range(3)], axis=1)
-    return _unit(sums.astype(np.float32))
-
-
-def colors(surface: Surface, person: Person, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return the colour of every pixel in white light, float32[P, 3], and how much it shines, float32[P]."""
-    face = surface.material == "M_Face"
-    skin = linear(person.skin)
-    x, y, z = surface.on_face.T
-    mottled = 1 + 0.05 * _noise(surface.on_face, 0.4, rng) + 0.03 * _noise(surface.on_face, 1.5, rng)
-    albedo = skin * mottled[:, np.newaxis]
-    cheeks = np.exp(-((np.abs(x) - 4.8) ** 2 + (y + 1.0) ** 2) / 5.0) + 0.7 * np.exp(-(x**2 + (y + 0.6) ** 2) / 2.5)
-    albedo = _mixed(albedo, _RED * skin.mean() * 1.5, 0.25 * cheeks * face)
-    beard = person.beard * face * _step(-1.4 - 0.15 * np.abs(x), -2.2 - 0.15 * np.abs(x), y) * _step(-10.5, -8.5, y) * _step(2.0, 4.5, z + 0.3 * np.abs(x))
-    strands = np.clip(0.65 + 0.5 * _noise(surface.on_face * np.array([1.0, 0.3, 1.0], np.float32), 4.0, rng), 0, 1)
-    hair = linear(person.hair)
-    albedo = _mixed(albedo, hair * 0.8, beard * strands * _step(0.5, 0.9, surface.lip))
-    albedo = _mixed(albedo, _RED * (0.35 + 0.65 * skin.mean()), (0.35 + 0.5 * person.lips) * face * np.exp(-((surface.lip / 0.42) ** 4)))
-    albedo = _mixed(albedo, hair * 0.9, person.brows * face * np.exp(-((surface.brow / 0.40) ** 4)) * np.clip(strands + 0.2, 0, 1))
-    covered = hair_cover(surface.on_face, person, rng) * (face | ((surface.material == "M_BackHead") & ~surface.in_mouth))
-    albedo = _mixed(albedo, hair * (0.6 + 0.6 * strands)[:, np.newaxis], covered)
-    shine = np.where(face, 0.25, 0.1) * (1 - covered) * (1 - beard)
-    for side, name in enumerate(("M_ScleraLeft", "M_ScleraRight")):
-        eye = surface.material == name
-        albedo[eye] = _eye(surface.on_face[eye], surface.eye_centers[side], person)
-        shine[eye] = 0.9
-    for name, color, gloss in (("M_Teeth", linear(_TEETH), 0.4), ("M_GumsTongue", linear(_GUMS), 0.3), ("M_EyeLashes", hair * 0.5, 0.0)):
-        albedo[surface.material == name], shine[surface.material == name] = color, gloss
-    # Deep in the mouth there is no light.
-    inside = surface.in_mouth | np.isin(surface.material, ("M_Teeth", "M_GumsTongue"))
-    depth = np.clip((surface.on_face[:, 2] - 6.0) / 5.0, 0.12, 0.9)
-    albedo = np.where(inside[:, np.newaxis], np.where(surface.in_mouth[:, np.newaxis], linear(_MOUTH), albedo) * depth[:, np.newaxis], albedo)
-    return albedo.astype(np.float32), np.where(inside, shine * depth, shine).astype(np.float32)
+    x, y, z = np.ascontiguousarray(points.T)
+    corners = np.ascontiguousarray(triangles.T)
+    edges = [[axis[corners[corner]] - axis[corners[0]] for axis in (x, y, z)] for corner in (1, 2)]
+    of_triangles = [edges[0][a] * edges[1][b] - edges[0][b] * edges[1][a] for a, b in ((1, 2), (2, 0), (0, 1))]
+    sums = [sum(np.bincount(corner, axis, len(points)) for corner in corners) for axis in of_triangles]
+    return np.ascontiguousarray(_unit(np.array(sums, np.float32)).T)
 
 
 def lit(surface: Surface, albedo: Array, shine: Array, shot: Shot, shadow: Array) -> Array:
-    """Return the light that reaches the camera from every pixel, float32[P, 3], linear.
+    """Return the light that reaches the camera from every pixel, float32[3, P], linear.
 
     Args:
         surface: What lies under the pixels.
-        albedo: float32[P, 3].
+        albedo: float32[3, P].
         shine: float32[P].
         shot: The lamp and the light from all sides.
         shadow: float32[P], how much of the lamp reaches a pixel, in [0, 1].
     """
-    lamp, ambient = np.array(shot.lamp, np.float32), np.array(shot.ambient, np.float32)
-    towards = _unit(np.array([shot.light], np.float32))[0]
+    lamp, ambient = _column(np.array(shot.lamp, np.float32)), _column(np.array(shot.ambient, np.float32))
+    towards = _unit(np.array(shot.light, np.float32))
     # Light goes a little way around under skin.
-    facing = np.clip((surface.normal @ towards + 0.2) / 1.2, 0, 1) * shadow
-    half = _unit((towards + np.array([0, 0, 1], np.float32))[np.newaxis])[0]
-    gloss = shine * np.clip(surface.normal @ half, 0, 1) ** 25 * shadow
-    from_above = 0.75 + 0.25 * surface.normal[:, 1]
-    light = facing[:, np.newaxis] * lamp + from_above[:, np.newaxis] * ambient
-    return np.asarray(albedo * light + 0.5 * gloss[:, np.newaxis] * lamp, np.float32)
+    facing = np.clip((towards @ surface.normal + 0.2) / 1.2, 0, 1) * shadow
+    half = _unit(towards + np.array([0, 0, 1], np.float32))
+    gloss = 0.5 * shine * np.clip(half @ surface.normal, 0, 1) ** 25 * shadow
+    from_above = 0.75 + 0.25 * surface.normal[1]
+    return np.asarray(albedo * (facing * lamp + from_above * ambient) + gloss * lamp, np.float32)
 
 
-def hair_cover(on_face: Array, person: Person, rng: np.random.Generator) -> Array:
-    """Return where on the head hair grows, float32[P] in [0, 1], for places on the mean face."""
-    x, y, z = on_face.T
+def _hair_cover(on_face: Array, person: Person, hairline: Noise) -> Array:
+    """Where on the head hair grows, float32[P] in [0, 1], for places on the mean face."""
+    x, y, z = on_face
     # The hairline comes down before the ears; behind them it goes to the neck.
     line = 4.6 + person.hairline_cm - 0.045 * x**2 - 0.55 * np.clip(7.0 - z, 0, 12)
-    ragged = 0.4 * _noise(on_face, 0.8, rng)
-    return _step(-0.35, 0.35, y - np.maximum(line, -4.0) + ragged) * (_step(2.5, 5.0, y + np.clip(3.0 - z, 0, 9)))
+    ragged = 0.4 * hairline.at(on_face, 0.8)
+    return _step(-0.35, 0.35, y - np.maximum(line, -4.0) + ragged) * _step(2.5, 5.0, y + np.clip(3.0 - z, 0, 9))
 
 
 def _eye(on_face: Array, center: Array, person: Person) -> Array:
-    away = np.where(on_face[:, 2] > center[2], np.hypot(on_face[:, 0] - center[0], on_face[:, 1] - center[1]), 9.0)
-    iris = linear(person.iris) * (0.7 + 0.5 * away / _IRIS_CM).clip(0, 1.2)[:, np.newaxis]
-    color = _mixed(np.broadcast_to(linear(_SCLERA), iris.shape), iris, _step(_IRIS_CM + 0.04, _IRIS_CM - 0.04, away))
-    return _mixed(color, np.float32(0.02), _step(_PUPIL_CM + 0.03, _PUPIL_CM - 0.03, away))
+    away = np.where(on_face[2] > center[2], np.hypot(on_face[0] - center[0], on_face[1] - center[1]), np.float32(9.0))
+    color = np.repeat(_column(linear(_SCLERA)), len(away), axis=1)
+    _lay(color, _column(linear(person.iris)) * (0.7 + 0.5 * away / _IRIS_CM).clip(0, 1.2), _step(_IRIS_CM + 0.04, _IRIS_CM - 0.04, away))
+    _lay(color, np.full(3, 0.02, np.float32), _step(_PUPIL_CM + 0.03, _PUPIL_CM - 0.03, away))
+    return color
 
 
-def _noise(places: Array, per_cm: float, rng: np.random.Generator) -> Array:
-    """Smooth noise, float32[P], mean 0 and deviation about 0.5: the same at the same places."""
-    cells = rng.normal(0, 1, (_NOISE_CELLS,) * 3).astype(np.float32)
-    at = places * np.float32(per_cm)
-    low = np.floor(at).astype(np.int64)
-    part = at - low
-    total = np.zeros(len(places), np.float32)
-    for corner in np.ndindex(2, 2, 2):
-        share = np.where(np.array(corner, bool), part, 1 - part).prod(axis=1)
-        x, y, z = ((low + corner) % _NOISE_CELLS).T
-        total += share * cells[x, y, z]
-    return total
+def _lay(under: Array, over: Array, part: Array) -> None:
+    """Lay a colour, float32[3] or float32[3, P], over some of what is there already."""
+    places = np.flatnonzero(part > 0)
+    below = under[:, places]
+    under[:, places] = below + ((_column(over) if over.ndim == 1 else over[:, places]) - below) * np.clip(part[places], 0, 1)
 
 
-def _mixed(under: Array, over: Array | np.float32, part: Array) -> Array:
-    part = np.clip(part, 0, 1)[:, np.newaxis]
-    return np.asarray(under * (1 - part) + over * part, np.float32)
+def _between(first: Array, second: Array, part: Array) -> Array:
+    return first + (second - first) * part
 
 
-def _step(start: Array | float, end: Array | float, value: Array) -> Array:
+def _step(start: float, end: float, value: Array) -> Array:
     """0 before `start`, 1 after `end`, smooth between; `end` may lie below `start`."""
-    t = np.clip((value - start) / (np.asarray(end) - start), 0, 1)
+    t = np.clip((value - start) / (end - start), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
+def _column(color: Array) -> Array:
+    return color[:, np.newaxis]
+
+
 def _unit(vectors: Array) -> Array:
-    return np.asarray(vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9), np.float32)
+    """Vectors of length 1, along the first axis."""
+    squares = sum(axis * axis for axis in vectors)
+    return np.asarray(vectors / (np.sqrt(squares) + np.float32(1e-9)), np.float32)

@@ -83,7 +83,8 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         stage: Of the package.
-        data: File and split.
+        output: Which of its emotions, see `gate.called`.
+        data: File and split, and whose labels.
         n: Pictures.
         fp32: Part of them that FP32 has right.
         fp32_interval: 95 % interval.
@@ -93,6 +94,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     stage: str
+    output: str = ""
     data: str
     n: int
     fp32: float
@@ -180,7 +182,7 @@ def table(card: Card) -> list[str]:
         rows += [("together", precision, "", *_cells(metric)) for metric in of_precision.together]
         for each in of_precision.accuracy:
             value = f"{each.value:.1%} (fp32 {each.fp32:.1%}; same answer {each.agreement:.1%})"
-            rows.append((each.stage, precision, "", f"accuracy, {each.data}", value, "-", str(each.n)))
+            rows.append((each.stage, precision, "", f"accuracy, {each.output}, {each.data}", value, "-", str(each.n)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     machines = sorted({precision.machine for precision in card.precisions.values()})

@@ -143,7 +143,7 @@ def named_outputs(package: Package) -> list[Named]:
     """Return the outputs that are numbers of a result, in the order in which `read_numbers` gives them: whole pictures first."""
     whole = of_frame(package.manifest.stages)
     stages = sorted(package.manifest.stages, key=lambda stage: stage.name not in whole)
-    return [output for stage in stages for output in stage.outputs if isinstance(output, Named)]
+    return [output for stage in stages for output in stage.shown if isinstance(output, Named)]
 
 
 def _read(networks: AffectNetworks, spec: ClipInput | None, moment: Moment) -> list[Values] | None:

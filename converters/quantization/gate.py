@@ -145,6 +145,22 @@ def compare_readings(
     return tuple(metrics)
 
 
+def called(output: Named) -> str:
+    """Return what an output is called in metrics: its role, and its convention where it is not the one that is shown."""
+    return f"emotions ({output.convention})" if isinstance(output, Emotions) and not output.shown else role_of(output)
+
+
+def lost(output: Named, part: float, n: int) -> Metric:
+    """Return the number that says how much of an output's accuracy is lost.
+
+    Args:
+        output: It was measured on.
+        part: Of all pictures with labels that FP32 has right, less those that the candidate has right; below 0 where nothing is lost.
+        n: Pictures with labels.
+    """
+    return _metric("accuracy lost", called(output), max(part, 0.0), n=n)
+
+
 def _tensors(stage: Stage) -> Iterator[str]:
     for output in stage.outputs:
         yield output.tensor
@@ -173,7 +189,7 @@ def _of_output(stage: Stage, output: Output, reference: Answers, candidate: Answ
         if isinstance(output, Landmarks):
             yield from _of_landmarks(output, expected, got, where)
         else:
-            yield from _of_numbers(output, expected, got, f"{prefix}{role_of(output)}")
+            yield from _of_numbers(output, expected, got, f"{prefix}{called(output)}")
 
 
 def _of_boxes(found: Agreement, where: str) -> Iterator[Metric]:

@@ -15,6 +15,7 @@ from calibration import CalibrationSet
 from calibration.exclusion import read_exclusion, shared_with
 from converters.original import Array
 from converters.quantization.card import Accuracy
+from converters.quantization.gate import called
 from converters.quantization.trial import answers
 from converters.training.fer2013 import LABELS, PRIVATE_TEST, Split, read_fer2013
 from converters.training.measure import wilson_interval
@@ -23,6 +24,9 @@ from edge.errors import ConfigError
 from edge.estimate import NumberRow
 from edge.package import Package
 from edge.stage import CropInput, Emotions, Stage
+
+# The first seven of `converters.training.fer2013.VOTES` by the names of the contract.
+_SEEN = ("neutral", "happy", "surprised", "sad", "angry", "disgusted", "afraid")
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,20 @@ def read_labelled(path: Path, package: Package, calibration: CalibrationSet) -> 
         calibration: The set that must not share a picture with it.
 
     Raises:
-        ConfigError: The package reads no emotions from a crop, the file is no FER2013, none of its classes is one of the network's, or the calibration set
-            has pictures of it.
+        ConfigError: The package reads no emotions from a crop, the file is no FER2013, lacks the votes that an output was taught, none of its classes is one
+            of the network's, or the calibration set has pictures of it.
     """
-    stages = emotion_stages(package)
-    if not stages:
+    outputs = [output for stage in package.manifest.stages for output in emotions_of(stage)]
+    if not outputs:
         raise ConfigError(f"--evaluate: package '{package.name}' has no network that reads emotions from a crop", hint="leave it out")
     split = read_fer2013(path).splits[PRIVATE_TEST]
-    for output in map(_output, stages):
-        if not _known(output, split).any():
+    for output in outputs:
+        if output.convention == "seen" and split.votes is None:
+            raise ConfigError(
+                f"--evaluate: {path.name} has no votes of FER+, which emotions '{output.tensor}' were taught",
+                hint="an .npz with ferplus_votes, or fer2013new.csv beside the .csv: see converters.training.fer2013",
+            )
+        if not len(_truth(output, split)[0]):
             raise ConfigError(f"{path.name} has no picture of {', '.join(output.names)}", hint="--evaluate is for packages with the emotions of FER2013")
     with tempfile.TemporaryDirectory(prefix="edge-evaluate-") as folder:
         # FER2013 comes in several forms; as an array of pictures it is one that exclusion reads.
@@ -70,16 +79,17 @@ def read_labelled(path: Path, package: Package, calibration: CalibrationSet) -> 
     return Labelled(f"{path.name} {PRIVATE_TEST}", split)
 
 
-def emotion_stages(package: Package) -> list[Stage]:
-    """Return the stages that read emotions from one crop."""
-    return [stage for stage in package.manifest.stages if isinstance(stage.input, CropInput) and any(isinstance(output, Emotions) for output in stage.outputs)]
+def emotions_of(stage: Stage) -> list[Emotions]:
+    """Return the outputs by which a stage reads emotions from one crop, shown or not."""
+    return [output for output in stage.outputs if isinstance(output, Emotions)] if isinstance(stage.input, CropInput) else []
 
 
-def accuracy(stage: Stage, fp32: Path, other: Path, data: Labelled) -> Accuracy:
-    """Measure a network in FP32 and in another form on FER2013's PrivateTest.
+def accuracy(stage: Stage, output: Emotions, fp32: Path, other: Path, data: Labelled) -> Accuracy:
+    """Measure a network in FP32 and in another form on FER2013's PrivateTest: an output that says what people see on what people saw.
 
     Args:
-        stage: One of `emotion_stages`.
+        stage: The network's.
+        output: One of `emotions_of` it.
         fp32: ONNX file in FP32.
         other: ONNX file of the other form.
         data: See `read_labelled`.
@@ -89,19 +99,18 @@ def accuracy(stage: Stage, fp32: Path, other: Path, data: Labelled) -> Accuracy:
         InferenceFailed: A network cannot be run.
     """
     assert isinstance(stage.input, CropInput)
-    split, output = data.split, _output(stage)
-    known = _known(output, split)
-    pictures = [cv2.resize(picture, stage.input.size_wh_px, interpolation=cv2.INTER_LINEAR) for picture in split.pictures[known]]
+    rows, truth = _truth(output, data.split)
+    pictures = [cv2.resize(picture, stage.input.size_wh_px, interpolation=cv2.INTER_LINEAR) for picture in data.split.pictures[rows]]
     if stage.input.color != "gray":
         pictures = [cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) for picture in pictures]
     feed = crop.batch([np.asarray(picture, np.uint8) for picture in pictures], stage.input)
-    truth = [LABELS[label] for label in split.labels[known]]
     ours, others = (_labels(output, answers(path, {stage.input.tensor: feed})[output.tensor]) for path in (fp32, other))
     n = len(truth)
     right, other_right = (sum(map(str.__eq__, truth, labels)) for labels in (ours, others))
     return Accuracy(
         stage=stage.name,
-        data=data.name,
+        output=called(output),
+        data=f"{data.name}, clear majorities of FER+" if output.convention == "seen" else data.name,
         n=n,
         fp32=right / n,
         fp32_interval=wilson_interval(right, n),
@@ -111,13 +120,18 @@ def accuracy(stage: Stage, fp32: Path, other: Path, data: Labelled) -> Accuracy:
     )
 
 
-def _output(stage: Stage) -> Emotions:
-    return next(output for output in stage.outputs if isinstance(output, Emotions))
-
-
-def _known(output: Emotions, split: Split) -> NDArray[np.bool_]:
-    """bool[N]: the pictures whose class the network can name."""
-    return np.array([LABELS[label] in output.names for label in split.labels])
+def _truth(output: Emotions, split: Split) -> tuple[NDArray[np.intp], list[str]]:
+    """The pictures whose class the output can name, and that class."""
+    if output.convention == "seen":
+        assert split.votes is not None  # `read_labelled` has made sure
+        of_seven = split.votes[:, : len(_SEEN)]
+        # More than half of all votes, those for contempt, `unknown` and `not a face` among them.
+        clear = 2 * of_seven.max(axis=1).astype(np.int64) > split.votes.sum(axis=1, dtype=np.int64)
+        names = [_SEEN[column] if yes else "" for column, yes in zip(of_seven.argmax(axis=1), clear, strict=True)]
+    else:
+        names = [LABELS[label] for label in split.labels]
+    rows = np.flatnonzero([name in output.names for name in names])
+    return rows, [names[row] for row in rows]
 
 
 def _labels(output: Emotions, rows: Array) -> Sequence[str]:

@@ -12,15 +12,15 @@ from pathlib import Path
 import onnx
 
 from converters.quantization.candidates import Candidate
-from converters.quantization.card import Calibrated, PrecisionCard, StageCard, not_faster
+from converters.quantization.card import Accuracy, Calibrated, PrecisionCard, StageCard, not_faster
 from converters.quantization.feeds import Recording, named_outputs
-from converters.quantization.gate import Metric, compare_readings, failures, strain
-from converters.quantization.labelled import Labelled, accuracy
+from converters.quantization.gate import Metric, compare_readings, failures, lost, strain
+from converters.quantization.labelled import Labelled, accuracy, emotions_of
 from converters.quantization.latency import THREADS, Latency, is_faster, processor, side_by_side
 from converters.quantization.trial import read_with
 from converters.registry import Say
 from edge.package import Package, Reduced, file_sha256, model_file
-from edge.stage import Emotions, Stage
+from edge.stage import Stage
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime")
 
@@ -57,27 +57,27 @@ class Bench:
             InferenceFailed: A network cannot be run.
         """
         stages = {stage.name: stage for stage in self.package.manifest.stages}
-        cards = {name: self._stage_card(stages[name], precision, candidate) for name, candidate in candidates.items()}
+        accuracies: list[Accuracy] = []
+        cards = {name: self._stage_card(stages[name], precision, candidate, accuracies) for name, candidate in candidates.items()}
         together = self._together(precision, cards)
-        accuracies = [
-            accuracy(stage, self.package.model_path(stage), self.folder / cards[stage.name].file, self.evaluate)
-            for stage in stages.values()
-            if self.evaluate is not None and cards[stage.name].file and any(isinstance(output, Emotions) for output in stage.outputs)
-        ]
         return PrecisionCard(
             calibration=self.calibrated,
             stages=cards,
             together=together,
             machine=f"{processor()}, ONNX Runtime on the CPU, {THREADS} thread",
             versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _LIBRARIES}},
-            accuracy=tuple(accuracies),
+            accuracy=tuple(each for each in accuracies if cards[each.stage].file),
         )
 
-    def _stage_card(self, stage: Stage, precision: Reduced, candidate: Candidate) -> StageCard:
-        reason, latency = candidate.reason, tuple[Latency, ...]()
+    def _stage_card(self, stage: Stage, precision: Reduced, candidate: Candidate, accuracies: list[Accuracy]) -> StageCard:
+        """Write a network, time it and see what it is right about, which goes into `accuracies`; it is taken away again where it is refused."""
+        reason, metrics, latency = candidate.reason, candidate.metrics, tuple[Latency, ...]()
         path = self.folder / model_file(stage, precision)
         if candidate.model is not None:
             onnx.save(candidate.model, path)
+            losses = self._losses(stage, path, accuracies)
+            metrics += losses
+            reason = reason or "; ".join(failures(losses))
             if precision == "int8":
                 latency = side_by_side(self.package.model_path(stage), path, self.held_out.feeds[stage.name])
                 reason = reason or self._too_slow(stage, candidate, latency)
@@ -87,7 +87,7 @@ class Bench:
             precision="fp32" if reason else precision,
             verdict="refused" if reason else "kept",
             reason=reason,
-            metrics=candidate.metrics,
+            metrics=metrics,
             file="" if reason else path.name,
             sha256="" if reason else file_sha256(path),
             fp32_sha256=self.package.manifest.files[stage.model],
@@ -103,6 +103,17 @@ class Bench:
         if line := not_faster(stage.name, card):
             self.say(line)
         return card
+
+    def _losses(self, stage: Stage, path: Path, accuracies: list[Accuracy]) -> tuple[Metric, ...]:
+        """What each of a network's emotion outputs loses on pictures with labels; nothing where there are none."""
+        if self.evaluate is None:
+            return ()
+        losses = []
+        for output in emotions_of(stage):
+            each = accuracy(stage, output, self.package.model_path(stage), path, self.evaluate)
+            accuracies.append(each)
+            losses.append(lost(output, each.fp32 - each.value, each.n))
+        return tuple(losses)
 
     def _too_slow(self, stage: Stage, candidate: Candidate, latency: tuple[Latency, ...]) -> str:
         """Why INT8 with some blocks in float is not worth it; empty where it is, or where none of it in float gains nothing here either."""

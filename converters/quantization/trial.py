@@ -151,4 +151,4 @@ def _later_outputs(package: Package, stage: Stage) -> list[Named]:
     for later in stages[stages.index(stage) + 1 :]:
         if moves or (isinstance(later.input, PointsInput | EmbeddingInput) and later.input.stage in depends):
             depends.add(later.name)
-    return [output for s in stages if s.name in depends - {stage.name} for output in s.outputs if isinstance(output, Named)]
+    return [output for s in stages if s.name in depends - {stage.name} for output in s.shown if isinstance(output, Named)]

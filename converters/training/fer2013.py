@@ -2,6 +2,8 @@
 
 FER2013 (Goodfellow et al. 2013, doi:10.1007/978-3-642-42051-1_16) is 35,887 gray pictures of 48x48 pixels in seven classes. Its rights are unresolved: it is
 read from a file that the user names and no picture of it goes into a package.
+
+FER+ (Barsoum et al. 2016, arXiv:1608.01041) has ten people say anew what each picture shows. Its votes are read where they are at hand.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from edge.package import Package, file_sha256
 from edge.stage import CropInput
 
 Labels = NDArray[np.int64]
+Votes = NDArray[np.uint8]
 
 # The data set's numbers 0 to 6, by the names of the contract.
 LABELS = ("angry", "disgusted", "afraid", "happy", "sad", "surprised", "neutral")
@@ -41,11 +44,19 @@ N_IN_TEST = 3589
 
 # A face that fills its whole picture is found best when the picture is enlarged and put on a black canvas of twice its side. Source: of 400 PublicTest
 # pictures, 387 are found without a border, 399 with one of half a side, 398 with a whole one; 392 where the border repeats the picture's edge.
-_ENLARGE = 4
-_BORDER_PX = SIDE_PX * _ENLARGE // 2
+CANVAS_SCALE = 4
+_BORDER_PX = SIDE_PX * CANVAS_SCALE // 2
+# Where the canvas has its corner, in pixels of the picture: this less.
+CANVAS_CORNER_PX = _BORDER_PX // CANVAS_SCALE
+
+# What FER+ asked for, in its order.
+VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+VOTES_FILE = "fer2013new.csv"
+_MOST_VOTES = 10
 
 _COLUMNS = ("emotion", "pixels", "Usage")
 _HINT = "expected fer2013.csv or icml_face_data.csv of the Kaggle competition, or an .npz with uint8 images[N,48,48], usage[N] (0, 1, 2) and fer2013_label[N]"
+_VOTES_HINT = f"expected {VOTES_FILE} of FER+ (github.com/microsoft/FERPlus), one row for each of the competition's, in their order"
 
 
 @dataclass(frozen=True)
@@ -55,14 +66,16 @@ class Split:
     Attributes:
         name: `Training`, `PublicTest` or `PrivateTest`.
         pictures: uint8[N, 48, 48], gray.
-        labels: int64[N], indices into `LABELS`.
+        labels: int64[N], indices into `LABELS`; -1 where the file gives none, if such pictures were asked for.
         sha256: Hash of pictures and labels: the same whichever file they came from.
+        votes: uint8[N, 10]: how many people saw what, in the order of `VOTES`; None where FER+ is not at hand.
     """
 
     name: str
     pictures: Pixels
     labels: Labels
     sha256: str
+    votes: Votes | None = None
 
 
 @dataclass(frozen=True)
@@ -96,26 +109,28 @@ class Faces(Protocol):
         ...
 
 
-def read_fer2013(path: Path) -> Fer2013:
+def read_fer2013(path: Path, *, with_unlabelled: bool = False) -> Fer2013:
     """Read the data set.
 
     Args:
-        path: Kaggle's `fer2013.csv` or `icml_face_data.csv`, or an `.npz` with the same pictures.
+        path: Kaggle's `fer2013.csv` or `icml_face_data.csv`, with FER+'s `fer2013new.csv` beside it for the votes; or an `.npz` with the same pictures, and
+            uint8 `ferplus_votes[N, 10]` for the votes.
+        with_unlabelled: Keep the pictures that the file gives no class.
 
     Raises:
-        ConfigError: The file cannot be read, is no FER2013, or lacks one of the three splits.
+        ConfigError: A file cannot be read, is no FER2013 or no FER+, or lacks one of the three splits.
     """
     if not path.is_file():
         raise ConfigError(f"no file at {path}", hint=_HINT)
-    pictures, labels, usage = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
-    labelled = labels >= 0
+    pictures, labels, usage, votes = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
+    kept_rows = (labels >= 0) | with_unlabelled
     splits = {}
     for number, name in enumerate(SPLITS):
-        chosen = labelled & (usage == number)
+        chosen = kept_rows & (usage == number)
         if not chosen.any():
             raise ConfigError(f"{path} holds no picture of the split {name}", hint=_HINT)
-        splits[name] = _split(name, pictures[chosen], labels[chosen])
-    return Fer2013(path.name, file_sha256(path), splits, int((~labelled).sum()))
+        splits[name] = _split(name, pictures[chosen], labels[chosen], votes[chosen] if votes is not None else None)
+    return Fer2013(path.name, file_sha256(path), splits, int((~kept_rows).sum()))
 
 
 def check_enough(data: Fer2013, faces: Mapping[str, Faces], labels: Sequence[str], *, of_each: int, in_all: int = 1) -> None:
@@ -155,7 +170,7 @@ def find_faces(pictures: Pixels, detector: Package, *, say: Say) -> list[Face | 
     Raises:
         EngineError: The detector's networks cannot be loaded.
     """
-    recipe = f"faces x{_ENLARGE} +{_BORDER_PX}"
+    recipe = f"faces x{CANVAS_SCALE} +{_BORDER_PX}"
     rows = kept((recipe, detector.sha256, np.ascontiguousarray(pictures).tobytes()), lambda: _search(pictures, detector, say))
     return [_face(row) for row in rows]
 
@@ -194,26 +209,29 @@ def on_canvas(picture: Pixels, *, border: int) -> Pixels:
     Returns:
         uint8[384, 384, 3].
     """
-    side = SIDE_PX * _ENLARGE
+    side = SIDE_PX * CANVAS_SCALE
     large = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
     canvas = cv2.copyMakeBorder(large, _BORDER_PX, _BORDER_PX, _BORDER_PX, _BORDER_PX, border)
     return np.asarray(cv2.cvtColor(canvas, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
-def _split(name: str, pictures: Pixels, labels: Labels) -> Split:
+def _split(name: str, pictures: Pixels, labels: Labels, votes: Votes | None) -> Split:
     digest = hashlib.sha256(np.ascontiguousarray(pictures).tobytes())
     digest.update(labels.astype("<i8").tobytes())
-    return Split(name, pictures, labels, digest.hexdigest())
+    return Split(name, pictures, labels, digest.hexdigest(), votes)
 
 
-def _read_npz(path: Path) -> tuple[Pixels, Labels, Labels]:
+def _read_npz(path: Path) -> tuple[Pixels, Labels, Labels, Votes | None]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             pictures, labels, usage = stored["images"], stored["fer2013_label"], stored["usage"]
+            votes = stored.get("ferplus_votes")
     except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path} cannot be read as FER2013: {error}", hint=_HINT) from error
     n = labels.size
     wanted = {"images": (pictures, "uint8", (n, SIDE_PX, SIDE_PX)), "fer2013_label": (labels, "int", (n,)), "usage": (usage, "int", (n,))}
+    if votes is not None:
+        wanted["ferplus_votes"] = (votes, "uint8", (n, len(VOTES)))
     for name, (array, kind, shape) in wanted.items():
         if array.shape != shape or kind not in str(array.dtype) or not n:
             raise ConfigError(f"{path}: expected {kind}{list(shape)} for '{name}', got {array.dtype}{list(array.shape)}", hint=_HINT)
@@ -221,10 +239,10 @@ def _read_npz(path: Path) -> tuple[Pixels, Labels, Labels]:
         raise ConfigError(f"{path}: expected classes 0 to 6, or -1 for unknown, got {labels.min()} to {labels.max()}", hint=_HINT)
     if usage.min() < 0 or usage.max() >= len(SPLITS):
         raise ConfigError(f"{path}: expected a usage of 0, 1 or 2 ({', '.join(SPLITS)}), got {usage.min()} to {usage.max()}", hint=_HINT)
-    return pictures, labels.astype(np.int64), usage.astype(np.int64)
+    return pictures, labels.astype(np.int64), usage.astype(np.int64), votes
 
 
-def _read_csv(path: Path) -> tuple[Pixels, Labels, Labels]:
+def _read_csv(path: Path) -> tuple[Pixels, Labels, Labels, Votes | None]:
     pictures, labels, usage = [], [], []
     try:
         for picture, label, split in _csv_rows(path):
@@ -235,7 +253,29 @@ def _read_csv(path: Path) -> tuple[Pixels, Labels, Labels]:
         raise ConfigError(f"{path} cannot be read as a table: {error}", hint=_HINT) from error
     if not pictures:
         raise ConfigError(f"{path} has no rows", hint=_HINT)
-    return np.stack(pictures), np.array(labels, np.int64), np.array(usage, np.int64)
+    votes_path = path.with_name(VOTES_FILE)
+    votes = _read_votes(votes_path, usage) if votes_path.exists() else None
+    return np.stack(pictures), np.array(labels, np.int64), np.array(usage, np.int64), votes
+
+
+def _read_votes(path: Path, usage: Sequence[int]) -> Votes:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} cannot be read as a table: {error}", hint=_VOTES_HINT) from error
+    if len(rows) != len(usage):
+        raise ConfigError(f"{path}: expected {len(usage)} rows, as many as the table beside it has, got {len(rows)}", hint=_VOTES_HINT)
+    votes = np.zeros((len(rows), len(VOTES)), np.uint8)
+    for number, (row, split) in enumerate(zip(rows, usage, strict=True)):
+        # The two tables share no key: a split that differs is what shows that they don't go together.
+        if row.get("Usage") != SPLITS[split]:
+            raise ConfigError(f"{path}: row {number + 1}: expected {SPLITS[split]}, as in the table beside it, got '{row.get('Usage')}'", hint=_VOTES_HINT)
+        counts = [row.get(name) or "" for name in VOTES]
+        if not all(count.isdecimal() and int(count) <= _MOST_VOTES for count in counts):
+            raise ConfigError(f"{path}: row {number + 1}: expected votes from 0 to {_MOST_VOTES}, got {', '.join(counts)[:100]}", hint=_VOTES_HINT)
+        votes[number] = [int(count) for count in counts]
+    return votes
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[Pixels, int, int]]:
@@ -265,7 +305,7 @@ def _csv_row(row: Mapping[str, str], *, where: str) -> tuple[Pixels, int, int]:
 
 
 def _best(faces: Sequence[Face]) -> Face | None:
-    low, high = _BORDER_PX, _BORDER_PX + SIDE_PX * _ENLARGE
+    low, high = _BORDER_PX, _BORDER_PX + SIDE_PX * CANVAS_SCALE
     return next((face for face in faces if all(low <= value < high for value in face.center_px)), None)
 
 

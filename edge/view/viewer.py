@@ -177,7 +177,7 @@ def hud_of(package: Package) -> Hud:
     """Return what the panel says for a package, of a face, or of the picture where it looks at no faces: action units, and emotions or else its own labels."""
     stages, whole = package.manifest.stages, of_frame(package.manifest.stages)
     of_faces = [stage for stage in stages if stage.name not in whole]
-    outputs = {role_of(output): output for stage in of_faces or stages for output in stage.outputs if isinstance(output, Named)}
+    outputs = {role_of(output): output for stage in of_faces or stages for output in stage.shown if isinstance(output, Named)}
     units = outputs.get("action_units")
     return Hud(
         au_quantity=units.quantity if isinstance(units, ActionUnits) else None,

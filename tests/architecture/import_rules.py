@@ -13,7 +13,7 @@ PACKAGES: dict[str, set[str]] = {
     "edge": set(),
     "calibration": {"edge"},
     "converters": {"edge", "calibration"},
-    "benchmarks": {"edge"},
+    "benchmarks": {"edge", "converters"},
     "deploy": {"edge"},
 }
 
@@ -59,7 +59,7 @@ HOMES: dict[str, set[str]] = {
     "cuda": {"edge/engine/trt/cuda_bindings_device.py"},
     "pycuda": {"edge/engine/trt/pycuda_device.py"},
     # What a network comes from is the business of its converter, of those who define networks in it, and of those who train them.
-    "torch": {"converters/from_torch/", "converters/systems/torch_networks/", "converters/from_keras/keras_backend.py"},
+    "torch": {"converters/from_torch/", "converters/systems/torch_networks/", "converters/from_keras/keras_backend.py", "converters/training/affect/"},
     "keras": {"converters/from_keras/keras_backend.py"},
     "h5py": {"converters/from_keras/"},
     "safetensors": {"converters/from_torch/", "converters/from_sklearn/"},
@@ -69,7 +69,7 @@ HOMES: dict[str, set[str]] = {
     "hmmlearn": {"converters/from_sklearn/", "converters/training/hmm.py"},
     "dlib": {"converters/from_dlib/dlib_run.py"},
     "imblearn": {"converters/training/embedding_mlp.py"},
-    "matplotlib": {"converters/training/report.py", "converters/quantization/plot.py"},
+    "matplotlib": {"converters/training/report.py", "converters/quantization/plot.py", "benchmarks/accuracy/plots.py"},
     "tensorflow": {"converters/from_keras/"},
 }
 
@@ -125,7 +125,7 @@ def upward_imports(root: Path) -> list[str]:
         for package in PACKAGES
         for name, path in python_files(root, package)
         for found in imports(path)
-        if found.name in (PACKAGES.keys() | {"tests"}) - {package} - PACKAGES[package]
+        if found.name.split(".")[0] in (PACKAGES.keys() | {"tests"}) - {package} - PACKAGES[package]
     ]
 
 

@@ -9,7 +9,7 @@ from benchmarks.__main__ import main
 from benchmarks.environment import describe_machine
 
 
-@pytest.mark.parametrize("command", ["limits", "accuracy", "gate", "report"])
+@pytest.mark.parametrize("command", ["limits", "gate", "report"])
 def test_reserved_names_are_refused_by_name(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command]) == 2
     assert f"not yet: python -m benchmarks {command}" in capsys.readouterr().err

@@ -94,7 +94,8 @@ def test_networks_are_compared_only_where_they_are_the_same() -> None:
 def test_stages_of_a_real_run(clip: Callable[[str], Path], models: Path) -> None:
     part = measure_stages(open_clip(clip("single_face.mp4")), load_budgets())
     stage_ms = part.numbers["stage_ms"]
-    assert {"frame", "read", "infer.mesh", "overhead"} <= stage_ms.keys()
+    assert {"frame", "read", "infer", "overhead"} <= stage_ms.keys()
+    assert any(name.startswith("infer.") for name in stage_ms)
     assert 0 < stage_ms["overhead"]["p50"] < stage_ms["frame"]["p50"]
     assert part.verdicts[0].name == "latency.overhead"
     with pytest.raises(RunFailed, match="edge-run: expected exit code 0, got 5") as caught:

@@ -17,7 +17,7 @@ from calibration.judge import FaceJudge, JudgedFace
 from calibration.rendering.geometry import load_face_model, rotation
 from calibration.rendering.raster import rasterize
 from calibration.rendering.render import render
-from calibration.rendering.scene import ACTION_UNIT_SHAPES, Scene, draw_person, draw_scene
+from calibration.rendering.scene import _INDEPENDENT_ODDS, _LEAST_INTENSITY, ACTION_UNIT_SHAPES, Scene, draw_independent_scene, draw_person, draw_scene
 from calibration.rendering.sheets import CARD, PEOPLE, Card, PersonLine, read_renders, write_renders
 from edge.errors import ConfigError
 from edge.frame import Pixels
@@ -65,7 +65,8 @@ def test_the_committed_renders_come_out_again() -> None:
     card = msgspec.json.decode((RENDERS / CARD).read_bytes(), type=Card)
     assert model.sha256 == card.geometry_sha256
     people = {line.name: line.person for line in msgspec.json.Decoder(PersonLine).decode_lines((RENDERS / PEOPLE).read_bytes())}
-    for face, _ in zip(read_renders(RENDERS), range(3), strict=False):
+    # Two people, so that the second one is not painted as the first.
+    for face, _ in zip(read_renders(RENDERS), range(6), strict=False):
         line = face.line
         scene = Scene(name=line.name, person=people[line.name], action_units=line.action_units, shapes=line.shapes, shot=line.shot)
         again = render(model, scene, card.size_px)
@@ -101,6 +102,24 @@ def test_scenes_follow_from_the_seed_and_stay_in_range() -> None:
         assert abs(scene.shot.pitch_deg) <= 28
 
 
+def test_independent_units_tell_nothing_of_each_other() -> None:
+    rng = np.random.default_rng(1)
+    person = draw_person(rng)
+    scenes = [draw_independent_scene(rng, name="p", person=person, size_px=160) for _ in range(2500)]
+    units = np.array([[scene.action_units.get(unit, 0.0) for unit in ACTION_UNITS] for scene in scenes])
+    between = np.corrcoef(units.T)[~np.eye(len(ACTION_UNITS), dtype=bool)]
+    # Chance gives four deviations of 1 / sqrt(2500) at most; units of an emotion's prototype go together at 0.2 and more.
+    assert np.abs(between).max() < 0.08
+    assert np.abs((units > 0).mean(axis=0) - _INDEPENDENT_ODDS).max() < 0.04
+    drawn = units[units > 0]
+    assert _LEAST_INTENSITY <= drawn.min() < _LEAST_INTENSITY + 0.01
+    assert 0.99 < drawn.max() <= 1
+    assert drawn.mean() == pytest.approx((1 + _LEAST_INTENSITY) / 2, abs=0.01)
+    prototypes = [draw_scene(rng, name="p", person=person, size_px=160) for _ in range(1000)]
+    units = np.array([[scene.action_units.get(unit, 0.0) for unit in ACTION_UNITS] for scene in prototypes])
+    assert np.abs(np.corrcoef(units.T)[~np.eye(len(ACTION_UNITS), dtype=bool)]).max() > 0.2
+
+
 def test_a_camera_is_the_same_each_time_and_not_the_next() -> None:
     clean = np.full((96, 96, 3), 120, np.uint8)
     assert (through_a_camera(clean, 5) == through_a_camera(clean, 5)).all()
@@ -123,16 +142,38 @@ def test_the_nearer_triangle_is_seen_and_backs_are_not() -> None:
     points = np.array([(x, y, z) for z in (0.0, 5.0) for x, y in square], np.float32)
     triangles = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6]], np.int32)
     seen = rasterize(points, triangles, 20)
-    picture = np.full((20, 20), -1)
-    picture[seen.rows, seen.columns] = seen.triangle
-    assert len(seen.rows) == 16 * 16
+    shown = np.full(400, -1)
+    shown[seen.pixel] = seen.triangle
+    picture = shown.reshape(20, 20)
+    assert len(seen.pixel) == 16 * 16
     assert picture[12, 5] == 2
     assert picture[5, 12] == 1
     assert picture[0, 0] == -1
     depth = seen.interpolated(points[:, 2], triangles)
     assert set(depth.round(4).tolist()) == {0.0, 5.0}
-    assert len(rasterize(points, triangles[:, ::-1], 20).rows) == 0
-    assert len(rasterize(points + np.float32(100), triangles, 20).rows) == 0
+    np.testing.assert_allclose(seen.depth, depth, atol=1e-4)
+    assert len(rasterize(points, triangles[:, ::-1], 20).pixel) == 0
+    assert len(rasterize(points + np.float32(100), triangles, 20).pixel) == 0
+
+
+def test_what_lies_deep_in_a_picture_is_seen_whatever_its_digits() -> None:
+    rng = np.random.default_rng(2)
+    corners = rng.uniform(0, 40, (300, 3, 2))
+    points = np.concatenate([corners.reshape(-1, 2), rng.uniform(-130.7, -99.3, (900, 1))], axis=1).astype(np.float32)
+    triangles = np.arange(900, dtype=np.int32).reshape(300, 3)
+    seen = rasterize(points, triangles, 40)
+    # All of them at all centres, without a buffer.
+    x, y = np.arange(1600) % 40 + 0.5, np.arange(1600) // 40 + 0.5
+    away_x, away_y = (points[triangles, axis].astype(np.float64).T[..., np.newaxis] - center for axis, center in ((0, x), (1, y)))
+    twice = np.stack([away_x[a] * away_y[b] - away_y[a] * away_x[b] for a, b in ((1, 2), (2, 0), (0, 1))])
+    inside = (twice <= 0).all(axis=0)
+    depths = (twice / twice.sum(axis=0) * points[triangles, 2].T[..., np.newaxis]).sum(axis=0)
+    nearest = np.where(inside, depths, -np.inf).max(axis=0)
+    shown = np.full(1600, -np.inf)
+    shown[seen.pixel] = seen.depth
+    # A centre that lies on an edge may fall on either side.
+    assert np.isclose(shown, nearest, atol=1e-3).mean() > 0.995
+    assert np.isfinite(shown).mean() > 0.8
 
 
 def test_refusals(tmp_path: Path, judge: FaceJudge) -> None:

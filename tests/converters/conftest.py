@@ -1,4 +1,4 @@
-"""The networks of the packages `default` and `blazeface`, as the package index has them; a small calibration set, and a package to quantise."""
+"""The networks of the packages `mesh-chain` and `blazeface`, as the package index has them; a small calibration set, and a package to quantise."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from calibration import CalibrationSet, load_set
-from converters.default_package import RECIPES
 from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
+from converters.mediapipe_packages import BLAZEFACE, MESH_CHAIN
 from converters.registry import fetch
 from edge.package import load_package
 from tests.converters.small_set import make_set
@@ -22,7 +22,7 @@ from tests.toy_kinds import manifest_of
 @pytest.fixture(scope="session")
 def originals() -> Mapping[str, bytes]:
     """TFLite files by the name of their stage."""
-    files = {stage: file for recipe in RECIPES.values() for stage, file in recipe.sources.items()}
+    files = {stage: file for recipe in (BLAZEFACE, MESH_CHAIN) for stage, file in recipe.sources.items()}
     return {stage: path.read_bytes() for stage, path in zip(files, fetch(list(files.values()), say=print), strict=True)}
 
 
@@ -40,11 +40,11 @@ def small_set(tmp_path_factory: pytest.TempPathFactory, clip: Callable[[str], Pa
 
 @pytest.fixture(scope="session")
 def emotion(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
-    """The default package's emotion network as a package of its own."""
+    """The emotion network of `mesh-chain` as a package of its own."""
     folder = tmp_path_factory.mktemp("models") / "emotion"
     shutil.copytree(models / "blazeface", folder.parent / "blazeface")
     folder.mkdir()
-    default = load_package(models / "default").manifest
-    shutil.copy(models / "default" / "emotion.onnx", folder)
-    stage = next(stage for stage in default.stages if stage.name == "emotion")
+    chain = load_package(models / "mesh-chain").manifest
+    shutil.copy(models / "mesh-chain" / "emotion.onnx", folder)
+    stage = next(stage for stage in chain.stages if stage.name == "emotion")
     return save_package(folder, manifest_of(stage, detector="blazeface"))

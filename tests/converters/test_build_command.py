@@ -35,9 +35,9 @@ def write(folder: Path, **changes: object) -> None:
 
 @pytest.fixture(scope="module")
 def folder(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default package in FP16, and in INT8 but for its emotions; one convolution of the mesh computes in FP32 wherever the others compute in FP16."""
-    folder = tmp_path_factory.mktemp("packages") / "default"
-    shutil.copytree(models / "default", folder)
+    """The package `mesh-chain` in FP16, and in INT8 but for its emotions; one convolution of the mesh computes in FP32 wherever the others compute in FP16."""
+    folder = tmp_path_factory.mktemp("packages") / "mesh-chain"
+    shutil.copytree(models / "mesh-chain", folder)
     package = load_package(folder)
     write(folder, precisions={}, keep_fp32={})
     keep = (next(node.name for node in onnx.load(folder / "mesh.onnx").graph.node if node.op_type == "Conv"),)
@@ -110,7 +110,7 @@ def test_int8_is_built_in_fp16_and_what_the_gate_refused_in_fp32(folder: Path, t
         ("--precision fp32 --target cuda", ConfigError, "--target cuda: expected tensorrt, rtx, or rtx:sm89,sm120"),
         ("--precision fp32 --target rtx:sm87", ConfigError, r"--target rtx:sm87: TensorRT-RTX \S+ does not build for 'sm87'"),
         ("--precision fp32 --target rtx:", ConfigError, "--target rtx:: .* does not build for ''"),
-        ("--precision fp32 --target rtx --stage eyes", ConfigError, "--stage eyes: package 'default' has no such stage"),
+        ("--precision fp32 --target rtx --stage eyes", ConfigError, "--stage eyes: package 'mesh-chain' has no such stage"),
         ("--precision fp32 --target rtx:sm75 --stage blendshapes", BuildFailed, "lacks a kernel for Turing"),
     ],
 )
@@ -131,25 +131,25 @@ def test_a_plan_for_the_gpu_here_needs_tensorrt(folder: Path, tmp_path: Path) ->
 
 
 def test_a_precision_that_the_package_lacks_is_said(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "default")
-    write(tmp_path / "default", precisions={})
-    with pytest.raises(PackageNotFound, match="package 'default' has no int8 networks: it offers fp32"):
-        run(tmp_path / "default", "--precision", "int8", "--target", "rtx", "-o", tmp_path / "plans")
+    shutil.copytree(folder, tmp_path / "mesh-chain")
+    write(tmp_path / "mesh-chain", precisions={})
+    with pytest.raises(PackageNotFound, match="package 'mesh-chain' has no int8 networks: it offers fp32"):
+        run(tmp_path / "mesh-chain", "--precision", "int8", "--target", "rtx", "-o", tmp_path / "plans")
 
 
 def test_cpu_only_packages_are_explained(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "trees")
     write(tmp_path / "trees", cpu_only="TensorRT has no operator for decision trees")
-    with pytest.raises(PackageRefused, match="package 'default' is cpu-only, there is no plan of it: TensorRT has no operator for decision trees") as caught:
+    with pytest.raises(PackageRefused, match="package 'mesh-chain' is cpu-only, there is no plan of it: TensorRT has no operator for decision trees") as caught:
         run(tmp_path / "trees", "--precision", "fp32", "--target", "rtx", "-o", tmp_path / "plans")
     assert caught.value.exit_code == 4
 
 
 def test_untrained_packages_are_built_and_it_is_said(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "default")
-    write(tmp_path / "default", trained=False)
-    _, said = run(tmp_path / "default", "--precision", "fp16", "--target", "rtx:sm89", "-o", tmp_path / "plans", "--stage", "emotion")
-    assert said[0] == "package 'default' was never trained: its plans are for measuring latency"
+    shutil.copytree(folder, tmp_path / "mesh-chain")
+    write(tmp_path / "mesh-chain", trained=False)
+    _, said = run(tmp_path / "mesh-chain", "--precision", "fp16", "--target", "rtx:sm89", "-o", tmp_path / "plans", "--stage", "emotion")
+    assert said[0] == "package 'mesh-chain' was never trained: its plans are for measuring latency"
     assert len([*tmp_path.glob("plans/*.plan")]) == 1
 
 

@@ -260,7 +260,7 @@ def test_what_lies_there_is_not_deleted(held: str, message: str, weights: dict[s
     assert sorted((path, path.read_bytes()) for path in [target, *target.glob("*")] if path.is_file()) == before
 
 
-@pytest.mark.parametrize("name", ["default", "blazeface", "resnet18-22"])
+@pytest.mark.parametrize("name", ["default", "mesh-chain", "blazeface", "resnet18-22"])
 def test_names_of_other_packages_are_taken(name: str, weights: dict[str, torch.Tensor]) -> None:
     saved(Path("mine.pth"), weights)
     with pytest.raises(ConfigError, match=rf"'{name}' is the name of another package"):

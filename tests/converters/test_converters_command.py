@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from converters import known_files
+from converters import known_files, known_packages
 from converters.__main__ import main
-from converters.default_package import DEFAULT, RECIPES
 from converters.errors import ConversionError
+from converters.known_packages import NAMES
+from converters.mediapipe_packages import BLAZEFACE
 from converters.pull import package_state, pull_package
 from converters.real_inputs import read_frames
 from edge.package import file_sha256, load_package
@@ -27,35 +29,38 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
-def test_pulling_default_makes_two_packages_that_load(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["pull", "default"]) == 0
+def test_pulling_makes_packages_that_load(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", "mesh-chain"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == f"{folder / 'default'}\n"
+    assert captured.out == f"{folder / 'mesh-chain'}\n"
     assert "converting face_landmarks_detector.tflite to mesh.onnx" in captured.err
     assert "Licence: Apache-2.0 (mesh, blendshapes) and MIT (emotion)" in captured.err
-    assert sorted(path.name for path in folder.iterdir()) == ["blazeface", "default"]
-    package = load_package("default")
+    assert sorted(path.name for path in folder.iterdir()) == ["blazeface", "mesh-chain"]
+    package = load_package("mesh-chain")
     assert {stage.name for stage in package.manifest.stages} == {"mesh", "blendshapes", "emotion"}
-    assert package.manifest.evidence == {"parity.json": file_sha256(folder / "default" / "parity.json")}
-    report = json.loads((folder / "default" / "parity.json").read_text())
+    assert package.manifest.evidence == {"parity.json": file_sha256(folder / "mesh-chain" / "parity.json")}
+    report = json.loads((folder / "mesh-chain" / "parity.json").read_text())
     assert set(report) == {"mesh", "blendshapes", "emotion", "emotion, weights as stored"}
     assert report["mesh"]["original_sha256"] == known_files.FACE_MESH.sha256
     assert report["mesh"]["onnx_sha256"] == package.manifest.files["mesh.onnx"]
     assert all(output["relative_error"] <= run["limit"] for run in report.values() for output in run["outputs"])
 
+
+def test_what_is_whole_and_of_today_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", "default"]) == 0
     before = (folder / "default" / "package.toml").stat().st_mtime_ns
     assert main(["pull", "default"]) == 0
     assert f"already there: package 'default' in {folder / 'default'} (--force makes it again)" in capsys.readouterr().err
     assert (folder / "default" / "package.toml").stat().st_mtime_ns == before
 
     # A damaged package and one that an older recipe made are seen and made again.
-    (folder / "default" / "emotion.onnx").write_bytes(b"damaged")
+    next((folder / "default").glob("*.onnx")).write_bytes(b"damaged")
     assert package_state("default") == "damaged"
     older = msgspec.structs.replace(load_package("blazeface").manifest, description="older")
     (folder / "blazeface" / "package.toml").write_bytes(msgspec.toml.encode(older))
     assert package_state("blazeface") == "outdated"
     assert pull_package("default", force=False, say=print) == folder / "default"
-    assert {package_state(name) for name in RECIPES} == {"installed"}
+    assert {name: package_state(name) for name in NAMES} == {"blazeface": "installed", "default": "installed", "mesh-chain": "absent"}
     assert main(["pull", "blazeface", "--force"]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["blazeface", "default"]
 
@@ -63,8 +68,8 @@ def test_pulling_default_makes_two_packages_that_load(folder: Path, capsys: pyte
 def test_a_failed_run_leaves_the_installed_package_alone(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pull", "blazeface"]) == 0
     sha256 = load_package("blazeface").sha256
-    strict = msgspec.structs.replace(RECIPES["blazeface"].manifest, description="newer")
-    monkeypatch.setitem(RECIPES, "blazeface", type(DEFAULT)(manifest=strict, sources=RECIPES["blazeface"].sources, max_relative_error=1e-9))
+    strict = dataclasses.replace(BLAZEFACE, manifest=msgspec.structs.replace(BLAZEFACE.manifest, description="newer"), max_relative_error=1e-9)
+    monkeypatch.setattr(known_packages, "BLAZEFACE", strict)
     assert main(["pull", "blazeface"]) == 4
     assert "error: blazeface/short: output 'regressors' differs from the original's by up to" in capsys.readouterr().err
     assert load_package("blazeface").sha256 == sha256
@@ -82,7 +87,7 @@ def test_clips_are_installed_checked_and_mended(folder: Path, clip: Callable[[st
     assert main(["list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert set(rows) == {"packages", "systems", "clips"}
-    assert rows["packages"] == {"blazeface": {"state": "absent"}, "default": {"state": "absent"}}
+    assert rows["packages"] == {name: {"state": "absent"} for name in ("blazeface", "default", "mesh-chain")}
     assert {row["state"] for row in rows["systems"].values()} == {"absent"}
     assert rows["clips"] == {file.name: {"state": "damaged" if file is known_files.SAMPLE else "absent"} for file in known_files.CLIPS}
     assert main(["pull", "sample"]) == 0

@@ -76,7 +76,7 @@ def test_every_neural_system_builds(name: str) -> None:
         check(f"{name}/{stage}", network)
 
 
-@pytest.mark.parametrize("name", ["default", "blazeface"])
+@pytest.mark.parametrize("name", ["default", "mesh-chain", "blazeface"])
 def test_the_default_packages_build(name: str, models: Path) -> None:
     package = load_package(models / name)
     for stage in package.manifest.stages:

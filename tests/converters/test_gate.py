@@ -9,16 +9,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from converters.default_package import RECIPES
 from converters.errors import ConversionError
+from converters.mediapipe_packages import BLAZEFACE, MESH_CHAIN
 from converters.original import Array
-from converters.quantization.gate import Metric, compare, compare_numbers, compare_readings, failures, strain
+from converters.quantization.gate import Metric, compare, compare_numbers, compare_readings, failures, lost, strain
 from converters.quantization.limits import LIMITS, MetricName
 from converters.training.measure import wilson_interval
 from edge.stage import ActionUnits, Emotions, Landmarks, Scores, Stage, role_of
 
 N = 100
-STAGES = {stage.name: stage for recipe in RECIPES.values() for stage in recipe.manifest.stages}
+STAGES = {stage.name: stage for recipe in (BLAZEFACE, MESH_CHAIN) for stage in recipe.manifest.stages}
 
 
 def answers_of(stage: Stage, n: int = N) -> dict[str, Array]:
@@ -354,3 +354,20 @@ def test_whole_packages_must_see_the_same_faces() -> None:
     metrics = compare_readings([(0, output)], readings, lost, prefix="with this mesh: ")
     assert failures(metrics) == ["presence agreement of with this mesh: faces is 0.92 [0.85, 0.959] over 100, at least 0.97 is allowed"]
     assert by_name(metrics, "label agreement").n == 92
+
+
+def test_emotions_that_are_not_shown_are_judged_under_a_name_of_their_own() -> None:
+    shown = Emotions(tensor="seen", activation="softmax", labels=("happy", "sad"), convention="seen")
+    hidden = Emotions(tensor="given", activation="softmax", labels=("sad", "happy"), convention="fer2013", shown=False)
+    stage = msgspec.structs.replace(STAGES["emotion"], outputs=(shown, hidden))
+    logits = np.random.default_rng(0).normal(0, 3, (N, 2)).astype(np.float32)
+    answers = {"seen": logits, "given": logits}
+    assert failures(compare(stage, answers, answers, trained=True)) == []
+    (failure, *_) = failures(compare(stage, answers, answers | {"given": logits[:, ::-1]}, trained=True))
+    assert failure.startswith("label agreement of emotions (fer2013) is 0 ")
+
+
+def test_points_that_are_lost_count_and_those_that_are_gained_do_not() -> None:
+    output = Emotions(tensor="seen", activation="softmax", labels=("happy", "sad"))
+    assert failures([lost(output, 0.0069, 3000), lost(output, -0.2, 3000)]) == []
+    assert failures([lost(output, 0.008, 3000)]) == ["accuracy lost of emotions is 0.008 over 3000, at most 0.007 is allowed"]

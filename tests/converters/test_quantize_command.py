@@ -304,7 +304,7 @@ def test_packages_that_read_clips_take_the_clips_of_the_set(emotion: Path, small
 def test_a_quantised_package_is_installed_still_and_its_replacement_says_what_is_lost(
     quantised: tuple[Package, Card, list[str]], models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(shutil.copytree(models / "default", tmp_path / "models" / "default"))
+    folder = Path(shutil.copytree(models / "mesh-chain", tmp_path / "models" / "mesh-chain"))
     shutil.copytree(models / "blazeface", tmp_path / "models" / "blazeface")
     shutil.copy(quantised[0].path / "emotion.int8.onnx", folder)
     manifest = load_package(folder).manifest
@@ -313,7 +313,7 @@ def test_a_quantised_package_is_installed_still_and_its_replacement_says_what_is
     changed = msgspec.structs.replace(manifest, precisions=precisions, files=files, keep_fp32={"mesh": ("a",)})
     (folder / "package.toml").write_bytes(msgspec.toml.encode(changed))
     monkeypatch.setenv("EDGE_MODELS", str(tmp_path / "models"))
-    assert package_state("default") == "installed"
+    assert package_state("mesh-chain") == "installed"
     toy = whole_picture_package(tmp_path / "toy")
     manifest = load_package(toy).manifest
     shutil.copy(toy / "network.onnx", toy / "network.fp16.onnx")

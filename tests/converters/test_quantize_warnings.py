@@ -18,16 +18,19 @@ from calibration.set_file import pixels_sha256
 from converters.quantization import feeds
 from converters.quantization.candidates import Candidate
 from converters.quantization.card import CARD, Calibrated, PrecisionCard, StageCard, make_card, table
-from converters.quantization.feeds import record
+from converters.quantization.feeds import Recording, record
 from converters.quantization.gate import compare_numbers
-from converters.quantization.labelled import accuracy, read_labelled
+from converters.quantization.labelled import Labelled, accuracy, emotions_of, read_labelled
 from converters.quantization.measured import Bench
 from converters.quantization.quantize import quantize
 from converters.quantization.sensitivity import Sensitivity
+from converters.training.fer2013 import read_fer2013
 from edge.errors import ConfigError
 from edge.package import file_sha256, load_package
-from edge.stage import ActionUnits
+from edge.stage import ActionUnits, BoxRegion, CropInput, Emotions, Stage
 from tests.converters.test_quantize_command import whole_picture_package, with_manifest
+from tests.toy import save_graph
+from tests.toy_kinds import manifest_of, save
 
 
 def test_a_folder_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path, small_set: CalibrationSet) -> None:
@@ -58,7 +61,9 @@ def test_pictures_that_the_set_knows_are_no_evaluation(emotion: Path, small_set:
     package = load_package(emotion)
     data = read_labelled(fer2013(tmp_path / "fer2013.npz"), package, small_set)
     path = emotion / "emotion.onnx"
-    measured = accuracy(package.manifest.stages[0], path, path, data)
+    (stage,) = package.manifest.stages
+    (output,) = emotions_of(stage)
+    measured = accuracy(stage, output, path, path, data)
     assert (measured.data, measured.n, measured.agreement) == ("fer2013.npz PrivateTest", 10, 1)
     hashes = [pixels_sha256(np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB), np.uint8)) for picture in data.split.pictures[:2]]
     items = small_set.manifest.items
@@ -66,6 +71,72 @@ def test_pictures_that_the_set_knows_are_no_evaluation(emotion: Path, small_set:
     knows = with_manifest(small_set, tmp_path / "knows", items=(*cut, *items[2:]))
     with pytest.raises(ConfigError, match=r"pictures that calibration set 'small' does not know, it shares 2 with fer2013\.npz PrivateTest"):
         read_labelled(tmp_path / "fer2013.npz", package, knows)
+
+
+SAD_FIRST = ("sad", "angry", "disgusted", "afraid", "happy", "surprised", "neutral")
+
+
+def always(path: Path, label: str) -> Path:
+    """Write a network that sees the same in every crop."""
+    row = np.eye(7, dtype=np.float32)[[SAD_FIRST.index(label)]]
+    nodes = [
+        helper.make_node("ReduceMean", ["crop"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "row"], ["p"]),
+    ]
+    save_graph(path, nodes, {"crop": ["N", 1, 8, 8]}, {"p": ["N", 7]}, {"zero": np.zeros(1, np.float32), "row": row})
+    return path
+
+
+def two_conventions() -> Stage:
+    spec = CropInput(tensor="crop", color="gray", size_wh_px=(8, 8), region=BoxRegion(), scale=1 / 255)
+    seen = Emotions(tensor="p", activation="none", labels=SAD_FIRST, convention="seen")
+    given = Emotions(tensor="p", activation="none", labels=SAD_FIRST, convention="fer2013", shown=False)
+    return Stage(name="face", model="face.onnx", input=spec, outputs=(seen, given))
+
+
+def voted(path: Path) -> Labelled:
+    """PrivateTest of 7 black pictures, one of each class, of which people saw sadness in 5."""
+    votes = np.zeros((21, 10), np.uint8)
+    votes[:, 3] = 10  # all saw sadness ...
+    votes[2] = (0, 0, 0, 5, 5, 0, 0, 0, 0, 0)  # ... but here, where no more than half did,
+    votes[5, 7], votes[5, 3] = 10, 0  # and here, where they saw contempt
+    np.savez(path, images=np.zeros((21, 48, 48), np.uint8), fer2013_label=np.arange(21) % 7, usage=np.arange(21) % 3, ferplus_votes=votes)
+    return Labelled(f"{path.name} PrivateTest", read_fer2013(path).splits["PrivateTest"])
+
+
+def test_what_people_see_is_measured_on_what_people_saw(tmp_path: Path) -> None:
+    data, stage, path = voted(tmp_path / "votes.npz"), two_conventions(), always(tmp_path / "face.onnx", "sad")
+    people, own = (accuracy(stage, output, path, path, data) for output in emotions_of(stage))
+    assert (people.output, people.n, people.value) == ("emotions", 5, 1.0)
+    assert people.data == "votes.npz PrivateTest, clear majorities of FER+"
+    assert (own.output, own.n, own.value) == ("emotions (fer2013)", 7, 1 / 7)
+
+
+def test_a_network_that_loses_points_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    always(folder / "face.onnx", "sad")
+    package = load_package(save(folder, manifest_of(two_conventions(), detector="blazeface")))
+    calibrated = Calibrated(name="none", sha256="", n_calibration=0, n_held_out=0, n_left_out=0)
+    bench = Bench(package, calibrated, Recording({}, list, 0, 0, 0), tmp_path, voted(tmp_path / "votes.npz"), print)
+    kept = bench.card("fp16", {"face": Candidate(onnx.load(always(tmp_path / "same.onnx", "sad")))})
+    assert [(each.output, each.value) for each in kept.accuracy] == [("emotions", 1.0), ("emotions (fer2013)", 1 / 7)]
+    assert kept.stages["face"].verdict == "kept"
+    changed = bench.card("fp16", {"face": Candidate(onnx.load(always(tmp_path / "other.onnx", "happy")))})
+    assert changed.stages["face"].verdict == "refused"
+    assert changed.stages["face"].reason == "accuracy lost of emotions is 1 over 5, at most 0.007 is allowed"
+    assert (changed.accuracy, (tmp_path / "face.fp16.onnx").exists()) == ((), False)
+
+
+def test_votes_are_needed_for_what_people_see(tmp_path: Path, emotion: Path, small_set: CalibrationSet) -> None:
+    package = load_package(emotion)
+    (stage,) = package.manifest.stages
+    (output,) = emotions_of(stage)
+    sees = msgspec.structs.replace(stage, outputs=(msgspec.structs.replace(output, convention="seen"),))
+    package = msgspec.structs.replace(package, manifest=msgspec.structs.replace(package.manifest, stages=(sees,)))
+    with pytest.raises(ConfigError, match=r"fer2013\.npz has no votes of FER\+, which emotions 'Identity' were taught"):
+        read_labelled(fer2013(tmp_path / "fer2013.npz"), package, small_set)
 
 
 def test_pictures_that_are_not_read_are_counted(tmp_path: Path, small_set: CalibrationSet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_the_printed_configuration_is_read_back(tmp_path: Path) -> None:
 def test_a_damaged_package_is_refused(models: Path, tmp_path: Path) -> None:
     for name in ("default", "blazeface"):
         shutil.copytree(models / name, tmp_path / name)
-    with (tmp_path / "default" / "mesh.onnx").open("r+b") as file:
+    with next((tmp_path / "default").glob("*.onnx")).open("r+b") as file:
         file.seek(1000)
         file.write(b"\0\0\0\0")
     summary = tmp_path / "s.json"

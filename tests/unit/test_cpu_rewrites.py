@@ -96,7 +96,7 @@ def test_without_a_blocked_layout_nothing_is_rewritten() -> None:
     assert rewrite_for_cpu(prelu(SLOPES), machine="aarch64") == prelu(SLOPES)
 
 
-NETWORKS = ["blazeface/short", "blazeface/full", "default/mesh", "default/emotion"]
+NETWORKS = ["blazeface/short", "blazeface/full", "mesh-chain/mesh", "mesh-chain/emotion"]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -17,7 +17,7 @@ from edge.config import Config
 from edge.errors import SpecMismatch
 from edge.frame import Frame, Sound
 from edge.result import FaceResult, FrameResult
-from edge.stage import ActionUnits
+from edge.stage import ActionUnits, Emotions
 from tests.toy import spot_frame
 from tests.toy_kinds import MIDDLE, SOUND, make_clip_stage, make_embedding_stages, make_frame_stage, make_landmark_stage, manifest_of, save
 
@@ -365,3 +365,19 @@ def test_packages_without_sound_ask_for_none(tmp_path: Path) -> None:
     assert analyzer.sound_rate_hz is None
     assert analyzer.detector_package is None
     analyzer.close()
+
+
+def test_emotions_that_are_not_shown_change_nothing(tmp_path: Path) -> None:
+    """A second opinion, of other numbers in another order, stands in no record, and what is shown stays what it was."""
+    results = []
+    for name in ("alone", "beside"):
+        folder = tmp_path / name
+        extract, judge = make_embedding_stages(folder)
+        if name == "beside":
+            (shown,) = (output for output in judge.outputs if isinstance(output, Emotions))
+            second = msgspec.structs.replace(shown, labels=("angry", "neutral"), neutral_below=None, convention="fer2013", shown=False)
+            judge = msgspec.structs.replace(judge, outputs=(second, *judge.outputs))
+        results.append(analyzed(save(folder, manifest_of(extract, judge)), frames_at(10, brightening(3))))
+    alone, beside = ([result.record(raw=True)["faces"] for result in each] for each in results)
+    assert alone == beside
+    assert set(alone[-1][0]["emotions"]) == {"neutral", "happy", "sad"}

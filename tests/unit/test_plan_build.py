@@ -28,7 +28,7 @@ AHEAD = Target(RTX, ("sm80", "sm89", "sm120"))
 
 @pytest.fixture
 def package(models: Path) -> Package:
-    return load_package(models / "default")
+    return load_package(models / "mesh-chain")
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_two_builders_of_one_plan_build_it_once(package: Package, emotion: Stage
 
 def test_what_fails_there_is_an_error_here(package: Package, emotion: Stage, tmp_path: Path) -> None:
     build = start(package, emotion, tmp_path, Target(RTX, ("sm87",)))
-    with pytest.raises(BuildFailed, match=r"package 'default', stage 'emotion': TensorRT-RTX \S+ cannot build for sm87") as caught:
+    with pytest.raises(BuildFailed, match=r"package 'mesh-chain', stage 'emotion': TensorRT-RTX \S+ cannot build for sm87") as caught:
         build.wait(print)
     assert "sm89" in caught.value.hint
     (tmp_path / "file").write_bytes(b"")

@@ -70,6 +70,10 @@ AFTER_CROP = EmbeddingInput(tensor="x", stage="one", source="features")
         ([stage(FRAME, SCORES)], "detector 'toy-detector' is named, but no stage takes faces"),
         ([stage(CROP, SCORES), stage(CROP, SCORES, name="two")], "two outputs say the face's scores"),
         ([stage(FRAME, EMOTIONS, replace(EMOTIONS, tensor="f")), stage(CROP, EMOTIONS, name="two")], "two outputs say the picture's emotions"),
+        ([stage(CROP, replace(EMOTIONS, convention="seen"), replace(EMOTIONS, tensor="f", convention="fer2013"))], "two outputs say the face's emotions"),
+        ([stage(CROP, replace(EMOTIONS, convention="seen", shown=False), SCORES)], "none of the outputs that say the face's emotions is shown"),
+        ([stage(CROP, EMOTIONS, replace(EMOTIONS, tensor="f", shown=False))], "'f' are not shown: expected a convention that no other output has, got ''"),
+        ([stage(CROP, replace(EMOTIONS, convention="seen"), replace(EMOTIONS, tensor="f", convention="seen", shown=False))], "no other output has, got 'seen'"),
         ([stage(CROP, UNITS), stage(FRAME, replace(UNITS, quantity="intensity"), name="two")], "presences in one output and intensities in another"),
         ([stage(CLIP, SCORES), replace(sound(rate_hz=16000), name="two", outputs=(EMOTIONS,))], "sound at different rates: 8000 Hz, 16000 Hz"),
         ([stage(PointsInput(tensor="x", stage="mesh", indices=(0,)), SCORES)], "takes landmarks of 'mesh', which is no earlier stage with landmarks"),
@@ -81,6 +85,8 @@ AFTER_CROP = EmbeddingInput(tensor="x", stage="one", source="features")
         ([stage(CROP, LANDMARKS), stage(PointsInput(tensor="x", stage="one", indices=(0, -1)), SCORES, name="two")], r"from 0; got \[0, -1\]"),
         ([stage(CLIP, LANDMARKS, SCORES)], "stage 'one' has landmarks, which are read in crops of a face alone"),
         ([stage(CROP, replace(LANDMARKS, left_eye=(0, -1)), SCORES)], r"landmarks have indices from 0; got \(0, -1\)"),
+        ([stage(CROP, replace(LANDMARKS, admit_presence=1.0), SCORES)], "admit_presence lies between 0 and 1, admit_eye_shift over 0; got 1.0 and 0.07"),
+        ([stage(CROP, replace(LANDMARKS, admit_eye_shift=float("nan")), SCORES)], "admit_eye_shift over 0; got 0.9 and nan"),
         ([stage(CROP, Presence(tensor="p", activation="sigmoid", min_score=7.0), SCORES)], "min_score lies between 0 and 1; got 7.0"),
         ([stage(CROP, replace(EMOTIONS, activation="softmax", neutral_below=0.5))], "those of a softmax add up to 1"),
         ([stage(replace(CLIP, duration_s=61.0), SCORES)], "no longer than 60; got duration_s 61.0"),
@@ -154,6 +160,8 @@ def test_a_detector_must_be_named_for_faces_alone() -> None:
         [stage(FRAME, SCORES), stage(CROP, SCORES, name="two")],
         [stage(replace(FRAME, scale=(1.0, 2.0, 3.0), offset=(0.0, 1.0, 2.0)), SCORES), stage(CROP, EMOTIONS, name="two")],
         [stage(CROP, replace(UNITS, columns=(0, 2)), replace(EMOTIONS, columns=(5, 7), neutral_below=0.5))],
+        [stage(CROP, replace(EMOTIONS, convention="seen"), replace(EMOTIONS, tensor="f", convention="fer2013", shown=False))],
+        [stage(CROP, replace(EMOTIONS, convention="fer2013", shown=False)), stage(CROP, EMOTIONS, name="two")],
     ],
 )
 def test_what_does_not_contradict_itself_passes(stages: list[Stage]) -> None:

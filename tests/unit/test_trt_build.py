@@ -205,7 +205,7 @@ def test_what_a_target_lacks_is_said(target: Target, workspace_mb: int, message:
 
 def test_a_workspace_that_is_too_small_is_said(models: Path) -> None:
     """The limit reaches the library."""
-    content = (models / "default" / "mesh.onnx").read_bytes()
+    content = (models / "mesh-chain" / "mesh.onnx").read_bytes()
     with pytest.raises(BuildFailed, match=r"no kernel for a part of the network within the workspace|out of the workspace that it may use") as caught:
         build(content, workspace_mb=1)
     assert "a larger --workspace-mb" in caught.value.hint
@@ -213,7 +213,7 @@ def test_a_workspace_that_is_too_small_is_said(models: Path) -> None:
 
 def test_what_turing_lacks_is_said(models: Path) -> None:
     with pytest.raises(BuildFailed, match=r"lacks a kernel for Turing GPUs \(sm75\)"):
-        build((models / "default" / "blendshapes.onnx").read_bytes(), Target(RTX, ("sm75", "sm80")))
+        build((models / "mesh-chain" / "blendshapes.onnx").read_bytes(), Target(RTX, ("sm75", "sm80")))
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_what_was_measured_is_kept_beside_the_plans(tmp_path: Path) -> None:
 
 @pytest.fixture
 def package(models: Path) -> Package:
-    return load_package(models / "default")
+    return load_package(models / "mesh-chain")
 
 
 @pytest.fixture
@@ -372,8 +372,8 @@ def test_a_stale_plan_makes_way(package: Package, emotion: Stage, tmp_path: Path
 
 def test_packages_without_a_plan_say_why(package: Package, emotion: Stage) -> None:
     trees = msgspec.structs.replace(package, manifest=msgspec.structs.replace(package.manifest, cpu_only="TensorRT has no operator for decision trees"))
-    with pytest.raises(PackageRefused, match="package 'default' is cpu-only: TensorRT has no operator for decision trees"):
+    with pytest.raises(PackageRefused, match="package 'mesh-chain' is cpu-only: TensorRT has no operator for decision trees"):
         stage_network(trees, emotion, "fp32")
     plain = msgspec.structs.replace(package, manifest=msgspec.structs.replace(package.manifest, precisions={}))
-    with pytest.raises(PackageNotFound, match="package 'default' has no int8 networks"):
+    with pytest.raises(PackageNotFound, match="package 'mesh-chain' has no int8 networks"):
         stage_network(plain, emotion, "int8")

@@ -151,9 +151,9 @@ def test_nothing_is_opened_when_nothing_is_asked_for(models: object) -> None:
 
 
 def test_the_panel_s_bars_are_what_the_package_names(models: object, tmp_path: Path) -> None:
-    default = hud_of(load_package("default"))
-    assert (default.labels, default.au_quantity) == (EMOTIONS, "intensity")
-    assert "AU6" in default.low_confidence
+    for name in ("default", "mesh-chain"):
+        assert (hud_of(load_package(name)).labels, hud_of(load_package(name)).au_quantity) == (EMOTIONS, "intensity")
+    assert "AU6" in hud_of(load_package("mesh-chain")).low_confidence
     whole = load_package(save(tmp_path / "whole", manifest_of(make_frame_stage(tmp_path / "whole"), detector="")))
     (output,) = whole.manifest.stages[0].outputs
     assert isinstance(output, Scores)

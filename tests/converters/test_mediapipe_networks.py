@@ -1,4 +1,4 @@
-"""The five networks of the packages `blazeface` and `default`: no needless Transpose, a free batch, and MediaPipe's own numbers."""
+"""The five networks of the packages `blazeface` and `mesh-chain`: no needless Transpose, a free batch, and MediaPipe's own numbers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from converters.default_package import BLAZEFACE, BLENDSHAPE_LANDMARKS, BLENDSHAPES, DEFAULT
 from converters.errors import ParityFailure
 from converters.from_tflite.float_weights import with_float_weights
 from converters.from_tflite.litert_run import TfliteOriginal
 from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
+from converters.mediapipe_packages import BLAZEFACE, BLENDSHAPE_LANDMARKS, BLENDSHAPES, MESH_CHAIN
 from converters.original import Array
 from converters.parity import check_parity
 from converters.real_inputs import picture_inputs, read_frames, stage_inputs
@@ -41,7 +41,7 @@ Inputs = Mapping[str, Mapping[str, Array]]
 @pytest.fixture(scope="module")
 def inputs(clip: Callable[[str], Path], models: Path, converted: Mapping[str, onnx.ModelProto]) -> Inputs:
     """Crops of the sample clip by stage and tensor."""
-    stages = [stage for recipe in (BLAZEFACE, DEFAULT) for stage in recipe.manifest.stages]
+    stages = [stage for recipe in (BLAZEFACE, MESH_CHAIN) for stage in recipe.manifest.stages]
     pictures = picture_inputs(stages, clip("WolfgangLanger_Pexels.mp4"), load_package(models / "blazeface"))
     every = stage_inputs(stages, pictures, converted)
     return {name: {tensor: array[::4] for tensor, array in tensors.items()} for name, tensors in every.items()}

@@ -1,4 +1,4 @@
-"""What the packages `blazeface` and `default` say of themselves: which networks, what they are fed, how their answers are read."""
+"""What the packages `blazeface` and `mesh-chain`, of networks that others trained, say of themselves: what they are fed, how their answers are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge.stage import ActionUnit, ActionUnits, Boxes, BoxRegion, CropInput, Emo
 
 @dataclass(frozen=True)
 class Recipe:
-    """A package before its networks are converted.
+    """A package before its networks are fetched and converted.
 
     Attributes:
         manifest: Everything but the hashes of the files.
@@ -113,10 +113,10 @@ ACTION_UNIT_TABLE = (
     _unit("AU26", "jawOpen", rest=0.01, full=0.73),
 )
 
-DEFAULT = Recipe(
+MESH_CHAIN = Recipe(
     manifest=Manifest(
         schema="edge.package/1",
-        name="default",
+        name="mesh-chain",
         task="face-affect",
         description="15 action units less one from MediaPipe's face mesh and blendshapes, 7 emotions from fer's mini-Xception",
         trained=True,
@@ -153,7 +153,14 @@ DEFAULT = Recipe(
                 # best (68.1 % of 1,007 FER2013 PrivateTest pictures; 67.0 % on their own pixels).
                 input=CropInput(tensor="x", color="gray", size_wh_px=(64, 64), region=BoxRegion(expand=1.0), scale=2 / 255, offset=-1.0),
                 # fer's order: angry, disgust, fear, happy, sad, surprise, neutral; the network ends in a softmax.
-                outputs=(Emotions(tensor="Identity", activation="none", labels=("angry", "disgusted", "afraid", "happy", "sad", "surprised", "neutral")),),
+                outputs=(
+                    Emotions(
+                        tensor="Identity",
+                        activation="none",
+                        labels=("angry", "disgusted", "afraid", "happy", "sad", "surprised", "neutral"),
+                        convention="fer2013",
+                    ),
+                ),
             ),
         ),
         files={},
@@ -168,5 +175,3 @@ DEFAULT = Recipe(
     ),
     sources={"mesh": known_files.FACE_MESH, "blendshapes": known_files.FACE_BLENDSHAPES, "emotion": known_files.FER_EMOTIONS},
 )
-
-RECIPES: Mapping[str, Recipe] = {recipe.manifest.name: recipe for recipe in (BLAZEFACE, DEFAULT)}

@@ -1,0 +1,69 @@
+"""What is known of FER2013's pictures: their class by FER2013, and by what ten people saw in them (FER+)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.accuracy.metrics import Labels, Numbers
+from benchmarks.accuracy.readings import Convention
+from converters.training.fer2013 import LABELS, VOTES, Split
+from edge.errors import ConfigError
+from edge.result import EMOTIONS
+
+# FER+'s names of the contract's emotions; it has no other name for them.
+_NAME_OF_VOTE = {
+    "neutral": "neutral",
+    "happiness": "happy",
+    "surprise": "surprised",
+    "anger": "angry",
+    "disgust": "disgusted",
+    "sadness": "sad",
+    "fear": "afraid",
+}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The pictures of a split whose class is known by one convention.
+
+    Attributes:
+        convention: Whose labels.
+        rows: int64[M], their places in the split.
+        emotion: int64[M], indices into `edge.result.EMOTIONS`.
+        shares: float64[M, 7]: of the votes for those seven; None for FER2013's own labels.
+    """
+
+    convention: Convention
+    rows: Labels
+    emotion: Labels
+    shares: Numbers | None = None
+
+
+def fer2013_truth(split: Split) -> Truth:
+    """Return FER2013's own class of each picture that has one."""
+    rows = np.flatnonzero(split.labels >= 0)
+    emotion_of_label = np.array([EMOTIONS.index(label) for label in LABELS])
+    return Truth("fer2013", rows, emotion_of_label[split.labels[rows]])
+
+
+def clear_majorities(split: Split) -> Truth:
+    """Return what more than half of the people saw, where that is one of the seven: contempt, `unknown` and `not a face` are left out.
+
+    Raises:
+        ConfigError: The votes of FER+ are not at hand.
+    """
+    if split.votes is None:
+        raise ConfigError(
+            "--data holds no votes of FER+",
+            hint="an .npz with uint8 ferplus_votes[N,10], or FER+'s fer2013new.csv beside Kaggle's table (github.com/microsoft/FERPlus)",
+        )
+    votes = split.votes.astype(np.int64)
+    columns = np.array([VOTES.index(vote) for vote in _NAME_OF_VOTE])
+    order = np.array([EMOTIONS.index(name) for name in _NAME_OF_VOTE.values()])
+    of_seven = np.zeros((len(votes), len(EMOTIONS)), np.int64)
+    of_seven[:, order] = votes[:, columns]
+    rows = np.flatnonzero(2 * of_seven.max(axis=1) > votes.sum(axis=1))
+    chosen = of_seven[rows]
+    return Truth("seen", rows, chosen.argmax(axis=1), chosen / chosen.sum(axis=1, keepdims=True))

@@ -1,0 +1,1 @@
+"""Our own network: where its faces come from, how it is trained, and what becomes of it."""

@@ -1,0 +1,163 @@
+"""Trains the network of the package `default`: what it learns from, for how long, how its probabilities are set right, and the files that it becomes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+
+from calibration.default_sources import RENDERS
+from calibration.rendering.sheets import read_renders
+from converters.registry import Say
+from converters.stored_network import CARD, store_network
+from converters.training.affect.calibrate import apply_temperature, cross_entropy, temperature
+from converters.training.affect.export import answers_of, to_onnx
+from converters.training.affect.fer2013_faces import Fer2013Faces, read_fer2013_faces
+from converters.training.affect.labelled_faces import LabelledFaces, Numbers
+from converters.training.affect.learning import Schedule, Source, answers, train
+from converters.training.affect.network import SIDE_PX, FaceNetwork, n_parameters
+from converters.training.affect.rendered_faces import rendered_faces
+from converters.training.fer2013 import LABELS, PUBLIC_TEST, TRAINING, Labels
+from edge.frame import Pixels
+from edge.package import file_sha256
+
+Profile = Literal["cpu", "gpu"]
+PROFILES: tuple[Profile, ...] = ("cpu", "gpu")
+
+FILE = "face.onnx"
+_SEED = 1
+# How often the faces are seen. Source: two hours on two cores; on a GPU, where longer no longer helps on PublicTest.
+_EPOCHS: Mapping[Profile, int] = {"cpu": 40, "gpu": 150}
+# People that are rendered for training.
+_PEOPLE: Mapping[Profile, int] = {"cpu": 3000, "gpu": 6000}
+_PER_PERSON = 8
+# Crops whose answers in PyTorch are kept beside the weights.
+_N_RECORDED = 16
+
+
+class Trained(msgspec.Struct, frozen=True, kw_only=True):
+    """`card.json`: how the weights were made. What they are worth is measured by `python -m benchmarks accuracy`.
+
+    Attributes:
+        name: Of the package.
+        profile: `cpu` or `gpu`.
+        schedule: See `converters.training.affect.learning.Schedule`.
+        n_parameters: Numbers that were learned.
+        sources: Faces that were learned from, by their source.
+        data: Name and SHA-256 of what was read.
+        left_out: Pictures of Training that show a photograph of a test, and of PublicTest one of PrivateTest.
+        temperatures: By which the logits of an output were divided; found on PublicTest.
+        cross_entropy: On PublicTest, by output, before and after that, in nats.
+        minutes: Of learning, on this machine; without the preparation of the faces, which is kept for the next time.
+        machine: Processor or GPU.
+        versions: Of Python and the libraries.
+        files: SHA-256 of each file beside the card.
+    """
+
+    name: str
+    profile: Profile
+    schedule: dict[str, float]
+    n_parameters: int
+    sources: dict[str, int]
+    data: dict[str, str]
+    left_out: dict[str, int]
+    temperatures: dict[str, float]
+    cross_entropy: dict[str, tuple[float, float]]
+    minutes: float
+    machine: str
+    versions: dict[str, str]
+    files: dict[str, str]
+
+
+def train_default(data: Path, geometry: Path, out: Path, *, profile: Profile | None = None, own: Sequence[Path] = (), say: Say) -> Trained:
+    """Train the network and write it with its card.
+
+    An interrupted training goes on where it was when it is started again with the same arguments.
+
+    Args:
+        data: FER2013 with FER+'s votes, see `read_fer2013_faces`.
+        geometry: ICT-FaceKit's face model, see `calibration.rendering.geometry`.
+        out: Folder that gets `face.onnx`, `answers.npz` and `card.json`, and in `checkpoint` what a later start goes on with.
+        profile: How long; None for what there is.
+        own: Further faces to learn from: files that `LabelledFaces.save` wrote.
+        say: Takes progress lines.
+
+    Raises:
+        ConfigError: A file cannot be read, or the checkpoint is of another schedule.
+        PackageNotFound: The teacher or the face detector is not installed.
+        EngineError: One of their networks cannot be loaded.
+    """
+    profile = profile or ("gpu" if torch.cuda.is_available() else "cpu")
+    photographs = read_fer2013_faces(data, say=say)
+    renders = rendered_faces(geometry, split="train", n_people=_PEOPLE[profile], per_person=_PER_PERSON, say=say, processes=len(os.sched_getaffinity(0)))
+    sources = [Source(photographs.splits[TRAINING], are_crops=True), Source(with_points(renders), are_crops=False)]
+    sources += [Source(with_points(LabelledFaces.load(path)), are_crops=False) for path in own]
+    schedule = Schedule(epochs=_EPOCHS[profile], seed=_SEED)
+    start = time.monotonic()
+    network = train(sources, schedule, out / "checkpoint", say=say)
+    minutes = (time.monotonic() - start) / 60
+    temperatures, losses = _set_right(network, photographs.splits[PUBLIC_TEST])
+    crops = _recorded_crops()
+    files = store_network(to_onnx(network), crops, answers_of(network, crops[:, np.newaxis].astype(np.float32) / 127.5 - 1), out / FILE)
+    card = Trained(
+        name="default",
+        profile=profile,
+        schedule=asdict(schedule),
+        n_parameters=n_parameters(network),
+        sources={source.faces.source: len(source.faces) for source in sources},
+        data=_data(photographs, geometry, own),
+        left_out=dict(photographs.n_left_out),
+        temperatures=temperatures,
+        cross_entropy=losses,
+        minutes=round(minutes, 1),
+        machine=torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        versions={"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy", "onnx", "opencv-python-headless")}},
+        files=files,
+    )
+    (out / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n")
+    return card
+
+
+def with_points(faces: LabelledFaces) -> LabelledFaces:
+    """Return the faces whose points are known: a crop cannot be placed on the others."""
+    return faces.chosen(np.asarray(np.isfinite(faces.points).all(axis=(1, 2))))
+
+
+def _set_right(network: FaceNetwork, held_out: LabelledFaces) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Find and apply the temperatures of both emotion outputs."""
+    _, said = answers(network, Source(held_out, are_crops=True), np.arange(len(held_out)))
+    temperatures, losses = {}, {}
+    for name, truth in (("seen", held_out.seen), ("fer2013", _one_hot(held_out.labels))):
+        known = np.isfinite(truth).all(axis=1)
+        logits = said[name][known]
+        found = temperature(logits, truth[known])
+        temperatures[name] = round(found, 4)
+        losses[name] = (round(cross_entropy(logits, truth[known]), 4), round(cross_entropy(logits / found, truth[known]), 4))
+    apply_temperature(network, seen=temperatures["seen"], fer2013=temperatures["fer2013"])
+    return temperatures, losses
+
+
+def _one_hot(labels: Labels) -> Numbers:
+    rows = np.eye(len(LABELS), dtype=np.float32)[np.maximum(labels, 0)]
+    return np.where((labels >= 0)[:, np.newaxis], rows, np.float32(np.nan))
+
+
+def _recorded_crops() -> Pixels:
+    """Gray crops of committed renders: uint8[N, 64, 64]."""
+    faces = [face.rgb for face in read_renders(RENDERS)]
+    chosen = faces[:: max(1, len(faces) // _N_RECORDED)][:_N_RECORDED]
+    return np.stack([cv2.cvtColor(cv2.resize(rgb, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY) for rgb in chosen])
+
+
+def _data(photographs: Fer2013Faces, geometry: Path, own: Sequence[Path]) -> dict[str, str]:
+    return {photographs.file: photographs.sha256, **{path.name: file_sha256(path) for path in (geometry, *own)}}
