@@ -21,6 +21,7 @@ from benchmarks.peer_run import known_peers
 from benchmarks.timed_process import progress
 from edge.engine import PrecisionChoice
 from edge.errors import ConfigError, EdgeError, OutputError, require
+from edge.package import load_package
 
 NOT_YET = ("limits", "gate", "report")
 NOT_PASSED = 1
@@ -33,6 +34,7 @@ _EXAMPLES = """examples:
   python -m benchmarks latency --paced --frames 1000  like a camera of 30 frames/s: ages and drops
   python -m benchmarks accuracy --data fer2013.csv    emotions and action units of the default package, each figure with its interval
   python -m benchmarks accuracy --model mesh-chain --data fer2013.npz --geometry ict_facekit.npz --peers --plots figures
+  python -m benchmarks accuracy --data fer2013.npz --geometry ict_facekit.npz --peers --card converters/trained/default
 
 exit codes: 0 every budget is kept; 1 a budget is broken, the run is invalid (too much else on the machine) or a peer could not run;
 2 configuration, 3 missing dependency, 4 model package, 5 capture, 6 engine, 7 output, 70 a bug
@@ -106,11 +108,18 @@ def _accuracy(arguments: argparse.Namespace) -> tuple[object, list[str], list[Ve
         # Asked for before the run, which takes minutes.
         require("matplotlib", install="pip install matplotlib   or: make setup", why="drawing the plots")
     from benchmarks.accuracy.command import Order, measure_accuracy
+    from benchmarks.accuracy.model_card import require_card, write_card
 
     if arguments.geometry is not None and not arguments.geometry.is_file():
         raise ConfigError(f"--geometry: no file at {arguments.geometry}", hint="ICT-FaceKit's geometry, see python -m calibration --help; leave it out")
+    if arguments.card is not None:
+        if arguments.geometry is None:
+            raise ConfigError("--card: expected --geometry too, for the card tells of rendered faces", hint="--geometry ict_facekit.npz")
+        require_card(load_package(arguments.model), arguments.card)
     order = Order(arguments.model, arguments.data, arguments.geometry, arguments.precision, peers=arguments.peers)
     report = measure_accuracy(order)
+    if arguments.card is not None:
+        write_card(report, arguments.card)
     if arguments.plots is not None:
         from benchmarks.accuracy.plots import draw_all
 
@@ -170,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     accuracy.add_argument("--precision", choices=get_args(PrecisionChoice), default="fp32", help="of the package's networks (default: fp32)")
     accuracy.add_argument("--peers", action="store_true", help="networks of others on the same pictures too; needs Node, npm and the network once")
     accuracy.add_argument("--plots", type=Path, metavar="DIR", help="draw confusion matrices, reliability diagrams and action units into DIR")
+    accuracy.add_argument("--card", type=Path, metavar="DIR", help="write the figures into the model card of the package's weights: converters/trained/default")
 
     for name in NOT_YET:
         commands.add_parser(name, parents=[shared], help="not yet")

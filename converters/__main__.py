@@ -16,6 +16,8 @@ from converters.quantization import quantize
 from converters.training.recipes import RECIPES, train
 from edge.errors import ConfigError, EdgeError, PackageError, require
 
+_CANDIDATES = "candidates"
+
 _EXAMPLES = """examples:
   python -m converters list                                  every known package, system and clip, and its state
   python -m converters pull default                          the default package and its face detector
@@ -31,6 +33,7 @@ _EXAMPLES = """examples:
   python -m converters export my.h5 --description my.toml -o my-package        your own network
   python -m converters train random-forest-5 --data fer2013.csv -o mine        train a system again
   python -m converters train default --data fer2013_ferplus.npz --geometry ict_facekit.npz -o mine     and the default package's network
+  python -m converters train candidates --data fer2013_ferplus.npz --geometry ict_facekit.npz -o compared    other networks beside it
   python -m converters export mine --system random-forest-5 -o my-forest       and make a package of that
   python -m converters quantize default --calibration default --precision all  FP16 and INT8 networks for a package, measured or refused
   python -m converters build default --precision fp16 --target rtx -o plans    TensorRT plans of a package, ahead of time
@@ -80,12 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--trusted", action="store_true", help="the file is a program (TorchScript, SavedModel) and may run here")
     export.add_argument("--seed", type=_seed, metavar="N", help="of untrained weights (default: 0)")
     train = commands.add_parser("train", help="train a system again", epilog=_EXAMPLES, formatter_class=raw)
-    train.add_argument("system", choices=(DEFAULT, *RECIPES), metavar="SYSTEM", help=", ".join((DEFAULT, *RECIPES)))
-    train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: the Kaggle .csv, or an .npz; for 'default' with the votes of FER+")
+    train.add_argument("system", choices=(DEFAULT, _CANDIDATES, *RECIPES), metavar="SYSTEM", help=", ".join((DEFAULT, _CANDIDATES, *RECIPES)))
+    train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: Kaggle's .csv, or .npz; 'default', 'candidates': with FER+'s votes")
     train.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of weights, card and confusion matrix (default: trained/SYSTEM)")
-    train.add_argument("--geometry", type=Path, metavar="FILE", help="'default': ICT-FaceKit's face model, from which faces are rendered")
+    train.add_argument("--geometry", type=Path, metavar="FILE", help="'default', 'candidates': ICT-FaceKit's face model, from which faces are rendered")
     train.add_argument("--profile", choices=("cpu", "gpu"), help="'default': two hours on two cores, or as long as it helps on a GPU (default: what there is)")
     train.add_argument("--faces", type=Path, action="append", metavar="FILE.npz", help="'default': further labelled faces to learn from (repeatable)")
+    train.add_argument("--epochs", type=int, metavar="N", help="'candidates': passes over the faces (default: 6)")
+    train.add_argument("--only", metavar="NAME,...", help="'candidates': those alone (default: all)")
     quantize.add_parser(commands)
     build.add_parser(commands)
     return parser
@@ -158,20 +163,39 @@ def _export(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     folder = options.output or Path("trained") / options.system
-    if options.system == DEFAULT:
-        return _train_default(options, folder)
-    if options.geometry or options.profile or options.faces:
-        raise ConfigError(f"--geometry, --profile and --faces are for '{DEFAULT}'; '{options.system}' learns from --data alone", hint="leave them out")
+    _refuse_flags_of_others(options)
+    if options.system in (DEFAULT, _CANDIDATES):
+        if options.geometry is None:
+            raise ConfigError(f"training '{options.system}' needs --geometry", hint="ICT-FaceKit's face model as .npz, see calibration/rendering/geometry.py")
+        require("torch", install="make frameworks", why=f"training {options.system}")
+        return _train_default(options, folder) if options.system == DEFAULT else _train_candidates(options, folder)
     for line in train(options.system, data=options.data, out=folder, say=_say):
         print(line)
     _say(f"a package of it: python -m converters export {folder} --system {options.system} -o my-{options.system}")
     return 0
 
 
+def _refuse_flags_of_others(options: argparse.Namespace) -> None:
+    owners = {"geometry": (DEFAULT, _CANDIDATES), "profile": (DEFAULT,), "faces": (DEFAULT,), "epochs": (_CANDIDATES,), "only": (_CANDIDATES,)}
+    for flag, of in owners.items():
+        if getattr(options, flag) is not None and options.system not in of:
+            raise ConfigError(f"--{flag} is for {' and '.join(of)}, not for {options.system}", hint="leave it out")
+
+
+def _train_candidates(options: argparse.Namespace, folder: Path) -> int:
+    for module in ("sklearn", "matplotlib"):
+        require(module, install="make frameworks", why=f"training {_CANDIDATES}")
+    from converters.training.affect.compare import EPOCHS, compare_candidates
+
+    only = options.only.split(",") if options.only is not None else ()
+    epochs = EPOCHS if options.epochs is None else options.epochs
+    compare_candidates(options.data, options.geometry, folder, epochs=epochs, only=only, say=_say)
+    print((folder / "candidates.md").read_text(), end="")
+    print(folder)
+    return 0
+
+
 def _train_default(options: argparse.Namespace, folder: Path) -> int:
-    if options.geometry is None:
-        raise ConfigError(f"training '{DEFAULT}' needs --geometry", hint="ICT-FaceKit's face model as .npz, see calibration/rendering/geometry.py")
-    require("torch", install="make frameworks", why=f"training {DEFAULT}")
     from converters.training.affect.recipe import train_default
 
     card = train_default(options.data, options.geometry, folder, profile=options.profile, own=options.faces or (), say=_say)

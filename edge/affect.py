@@ -111,6 +111,24 @@ class FaceReading(Reading):
     sharpness: float | None = None
 
 
+def eye_shift(first: FaceReading, second: FaceReading) -> float:
+    """Return how far the eyes moved from one reading of a face to the next, in distances of the eyes; infinite where the first one has both in one place."""
+    shift_px = float(np.linalg.norm(first.face.eyes_px - second.face.eyes_px, axis=1).mean())
+    distance_px = first.face.eye_distance_px
+    return shift_px / distance_px if distance_px else math.inf
+
+
+def confirms(first: FaceReading, second: FaceReading, limits: Landmarks) -> bool:
+    """Whether two readings in a row let a newcomer in: both present and sure, with the eyes in the same place.
+
+    Args:
+        first: In the crop that follows from a detector's box.
+        second: In the crop that follows from the first reading.
+        limits: The package's landmarks.
+    """
+    return first.present and second.present and first.presence >= limits.admit_presence and limits.admits(second.presence, eye_shift(first, second))
+
+
 class AffectNetworks:
     """The networks of a package of task `face-affect`.
 

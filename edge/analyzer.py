@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge import quality
-from edge.affect import AffectNetworks, FaceReading, Scene
+from edge.affect import AffectNetworks, FaceReading, Scene, confirms
 from edge.clock import StageTimes, monotonic_ns
 from edge.config import Config
 from edge.detect import FaceDetector
@@ -20,7 +20,6 @@ from edge.heap import give_back_freed_memory
 from edge.package import Package, Precision, load_package
 from edge.result import FaceResult, FrameResult
 from edge.smooth import Ema, Smoother, Unsmoothed, Values
-from edge.stage import Landmarks
 from edge.track import Track, Tracker
 
 # While every face is being followed, one view of the picture is searched for newcomers this often (media time); a face lost, or none at all, and the whole
@@ -236,7 +235,7 @@ class Analyzer:
         if landmarks is not None:
             readings = [reading for reading in readings if reading.presence >= landmarks.admit_presence]
             again = self._networks.read(scene, [(reading.face, reading.rings) for reading in readings], times)
-            readings = [second for first, second in zip(readings, again, strict=True) if self._counts(second) and _agree(first, second, landmarks)]
+            readings = [second for first, second in zip(readings, again, strict=True) if self._counts(second) and confirms(first, second, landmarks)]
         admitted = []
         size_wh_px = (scene.rgb.shape[1], scene.rgb.shape[0])
         for reading in sorted(readings, key=lambda reading: -reading.face.side_px):
@@ -286,12 +285,6 @@ class Analyzer:
             raw=raw,
             primary=primary,
         )
-
-
-def _agree(first: FaceReading, second: FaceReading, limits: Landmarks) -> bool:
-    """Whether the second reading is sure, and puts the eyes where the first one did."""
-    shift_px = float(np.linalg.norm(first.face.eyes_px - second.face.eyes_px, axis=1).mean())
-    return second.presence >= limits.admit_presence and shift_px <= limits.admit_eye_shift * first.face.eye_distance_px
 
 
 def _inside(pixels: Pixels, roi: tuple[int, int, int, int] | None) -> Pixels:

@@ -199,7 +199,7 @@ class Landmarks(Strict, frozen=True, tag_field="role", tag="landmarks"):
         right_eye: The other eye's.
         axes: Indices of four points that span the head: left side, right side, forehead, chin (sides as in the picture).
         admit_presence: A newcomer is let in when two readings in a row have at least this presence,
-        admit_eye_shift: and put its eyes in the same place, but for this part of their distance; see `edge.analyzer`.
+        admit_eye_shift: and put its eyes in the same place, but for this part of their distance; see `edge.affect.confirms`.
 
     Source of the defaults: measured with MediaPipe's networks on three clips and two photographs, detected on whole frames. 112 faces: presence 0.985 and
     more, the eyes move by at most 0.02 of their distance. 104 false detections: none passes. 70 small, blurred or doubly found faces: 84 % pass, as many as
@@ -212,6 +212,15 @@ class Landmarks(Strict, frozen=True, tag_field="role", tag="landmarks"):
     axes: tuple[int, int, int, int]
     admit_presence: float = 0.9
     admit_eye_shift: float = 0.07
+
+    def admits(self, presence: float, eye_shift: float) -> bool:
+        """Whether a reading is sure of its face, and puts the eyes where the one before it did.
+
+        Args:
+            presence: Of the later reading.
+            eye_shift: How far the eyes moved from one to the other, in their distances.
+        """
+        return presence >= self.admit_presence and eye_shift <= self.admit_eye_shift
 
 
 class Presence(Strict, frozen=True, tag_field="role", tag="presence"):

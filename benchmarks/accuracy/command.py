@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from benchmarks.accuracy.conditions import made_worse, natural_bins
@@ -23,7 +24,7 @@ from benchmarks.environment import describe_machine
 from benchmarks.timed_process import progress
 from converters.training.affect import teacher
 from converters.training.affect.rendered_faces import RenderedPeople, rendered_people
-from converters.training.fer2013 import N_IN_TEST, PRIVATE_TEST, PUBLIC_TEST, Fer2013, Split, find_faces, read_fer2013
+from converters.training.fer2013 import N_IN_TEST, PRIVATE_TEST, PUBLIC_TEST, Fer2013, Split, find_faces, majorities, read_fer2013
 from edge.engine import PrecisionChoice
 from edge.package import Package, file_sha256, load_package
 
@@ -113,17 +114,15 @@ def _units(networks: Networks, data: Fer2013, detector: Package, private: FaceRe
     return units_on_photographs(
         FaceReadings(*(np.concatenate([getattr(each, name) for each in (more, private)]) for name in ("found", "emotions", "units", "pose_deg"))),
         Taught(*(np.concatenate([getattr(each, name) for each in (more_lessons, lessons)]) for name in ("units", "pose_deg", "points_px"))),
-        np.concatenate([_majority(split) for split in (public, data.splits[PRIVATE_TEST])]),
+        np.concatenate([_majorities(split) for split in (public, data.splits[PRIVATE_TEST])]),
         teacher=f"{teacher.PACKAGE} {teacher_package.sha256}",
         is_teacher=networks.package.sha256 == teacher_package.sha256,
     )
 
 
-def _majority(split: Split) -> Labels:
-    truth = clear_majorities(split)
-    emotion = np.full(len(split.pictures), -1)
-    emotion[truth.rows] = truth.emotion
-    return emotion
+def _majorities(split: Split) -> Labels:
+    assert split.votes is not None  # `clear_majorities` has made sure, and a file has votes for all splits or for none
+    return majorities(split.votes)
 
 
 def _people(geometry: Path) -> RenderedPeople:
@@ -140,6 +139,7 @@ def _package(package: Package, detector: Package, networks: Networks) -> dict[st
         "precision": networks.precision,
         "networks": {stage.name: str(package.model_path(stage, networks.precision).name) for stage in manifest.stages},
         "files": manifest.files,
+        "origins": msgspec.to_builtins(manifest.origins),
         "action_units": networks.units,
         "low_confidence": manifest.low_confidence,
         "not_offered": manifest.not_offered,

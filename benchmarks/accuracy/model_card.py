@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.accuracy.report import AccuracyReport
-from edge.errors import ConfigError
+from converters.default_network import FACE
+from converters.stored_network import stored_sha256
+from edge.errors import ConfigError, OutputError
+from edge.package import Package
 
-TEXT, FIGURES, TRAINING = "CARD.md", "accuracy.json", "card.json"
+TEXT, FIGURES = "CARD.md", "accuracy.json"
 _START = "<!-- figures: written by `python -m benchmarks accuracy --card`, not by hand -->"
 _END = "<!-- end of figures -->"
+
+
+def require_card(package: Package, folder: Path) -> None:
+    """Make sure that a package's figures can go into the card in a folder: asked before they are measured, which takes minutes.
+
+    Args:
+        package: What will be measured.
+        folder: With `CARD.md`, `card.json` and the weights that this names.
+
+    Raises:
+        ConfigError: There is no such text, its marks are not there, or the package was made from other weights.
+        ConversionError: `card.json` cannot be read, or names no network.
+    """
+    _around_figures(_text(folder), where=folder / TEXT)
+    _require_weights(package.name, (origin.sha256 for origin in package.manifest.origins), folder)
 
 
 def write_card(report: AccuracyReport, folder: Path) -> None:
@@ -20,42 +38,57 @@ def write_card(report: AccuracyReport, folder: Path) -> None:
 
     Args:
         report: Of a package that was made from the weights.
-        folder: With `CARD.md`, `card.json` and the weights that this names.
+        folder: As `require_card` wants it.
 
     Raises:
-        ConfigError: The folder has no such files, or the report is of other weights.
+        ConfigError: There is no such text, its marks are not there, or the report is of other weights.
+        ConversionError: `card.json` cannot be read, or names no network.
+        OutputError: A file cannot be written.
     """
-    text = _read(folder / TEXT).decode()
-    _require_weights(report, folder)
-    (folder / FIGURES).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    (folder / TEXT).write_text(with_figures(text, report, where=folder / TEXT))
+    text = with_figures(_text(folder), report, where=folder / TEXT)
+    _require_weights(report.package["name"], (origin["sha256"] for origin in report.package["origins"]), folder)
+    try:
+        (folder / FIGURES).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+        (folder / TEXT).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {error.filename}: {error.strerror}") from error
 
 
 def with_figures(text: str, report: AccuracyReport, *, where: Path) -> str:
     """Return the text of a card with a report's figures between its two marks.
 
+    Args:
+        text: The card's.
+        report: What was measured.
+        where: The text's file, for the message.
+
     Raises:
-        ConfigError: The marks are not there.
+        ConfigError: The marks are not there, each once and in their order.
     """
-    if text.count(_START) != 1 or text.count(_END) != 1:
-        raise ConfigError(f"{where}: expected the marks '{_START}' and '{_END}', each once", hint="restore the file from the repository")
-    before, after = text[: text.index(_START)], text[text.index(_END) :]
-    machine = ", ".join(str(report.machine[name]) for name in ("cpu", "system") if name in report.machine)
-    lines = ["", "## Figures", "", f"Measured {report.machine.get('date', '')} on {machine}.".replace("  ", " "), "", "```text", *report.lines(), "```", ""]
-    return f"{before}{_START}\n" + "\n".join(lines) + f"\n{after}"
+    before, after = _around_figures(text, where=where)
+    machine = ", ".join(report.machine[name] for name in ("cpu", "system") if report.machine[name])
+    lines = [_START, "", "## Figures", "", f"Measured on {report.machine['utc'][:10]} by {machine}.", "", "```text", *report.lines(), "```", "", _END]
+    return before + "\n".join(lines) + after
 
 
-def _require_weights(report: AccuracyReport, folder: Path) -> None:
-    trained = json.loads(_read(folder / TRAINING))["files"]
-    origins = {origin["sha256"] for origin in report.package["origins"]}
-    if not origins & set(trained.values()):
+def _around_figures(text: str, *, where: Path) -> tuple[str, str]:
+    if text.count(_START) != 1 or text.count(_END) != 1 or text.index(_START) > text.index(_END):
+        raise ConfigError(f"{where}: expected the marks '{_START}' and '{_END}', each once and in this order", hint="restore the file from the repository")
+    before, rest = text.split(_START)
+    return before, rest.split(_END)[1]
+
+
+def _require_weights(name: str, origins: Iterable[str], folder: Path) -> None:
+    expected = stored_sha256(folder, FACE)
+    if expected not in (found := list(origins)):
         raise ConfigError(
-            f"the report is of the package '{report.package['name']}', which was not made from the weights in {folder}", hint="pull it again with --force"
+            f"--card: expected a package made from {folder / FACE.model} (SHA-256 {expected}), got '{name}', made from {', '.join(found) or 'nothing'}",
+            hint="python -m converters pull default --force; then --model default",
         )
 
 
-def _read(path: Path) -> bytes:
+def _text(folder: Path) -> str:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"--card: {path} cannot be read ({error.strerror})", hint="name the folder of the weights: converters/trained/default") from error
+        return (folder / TEXT).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--card: {folder / TEXT} cannot be read: {error}", hint="name the folder of the weights: converters/trained/default") from error

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.metrics import Numbers
-from converters.training.affect.teacher import MAX_EYE_SHIFT, MIN_PRESENCE
 from edge import crop
-from edge.affect import AffectNetworks, FaceReading, Scene
+from edge.affect import AffectNetworks, FaceReading, Scene, confirms
 from edge.clock import StageTimes
 from edge.engine import PrecisionChoice, choose, close_engines, open_engines
 from edge.errors import ConfigError
@@ -184,10 +183,7 @@ def _admitted(networks: AffectNetworks, rgb: Pixels, face: Face) -> FaceReading 
     (first,) = networks.read(scene, [(face, {})], times)
     if not first.present:
         return None
-    if not networks.follows:
+    if networks.landmarks is None:
         return first
     (second,) = networks.read(scene, [(first.face, first.rings)], times)
-    if not second.present or min(first.presence, second.presence) < MIN_PRESENCE:
-        return None
-    shift_px = float(np.linalg.norm(first.face.eyes_px - second.face.eyes_px, axis=1).mean())
-    return second if shift_px <= MAX_EYE_SHIFT * first.face.eye_distance_px else None
+    return second if confirms(first, second, networks.landmarks) else None

@@ -8,20 +8,9 @@ import numpy as np
 
 from benchmarks.accuracy.metrics import Labels, Numbers
 from benchmarks.accuracy.readings import Convention
-from converters.training.fer2013 import LABELS, VOTES, Split
+from converters.training.fer2013 import LABELS, Split, emotion_votes, majorities
 from edge.errors import ConfigError
 from edge.result import EMOTIONS
-
-# FER+'s names of the contract's emotions; it has no other name for them.
-_NAME_OF_VOTE = {
-    "neutral": "neutral",
-    "happiness": "happy",
-    "surprise": "surprised",
-    "anger": "angry",
-    "disgust": "disgusted",
-    "sadness": "sad",
-    "fear": "afraid",
-}
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,7 @@ def fer2013_truth(split: Split) -> Truth:
 
 
 def clear_majorities(split: Split) -> Truth:
-    """Return what more than half of the people saw, where that is one of the seven: contempt, `unknown` and `not a face` are left out.
+    """Return what more than half of the people saw, where that is one of the seven, see `converters.training.fer2013.majorities`.
 
     Raises:
         ConfigError: The votes of FER+ are not at hand.
@@ -59,11 +48,7 @@ def clear_majorities(split: Split) -> Truth:
             "--data holds no votes of FER+",
             hint="an .npz with uint8 ferplus_votes[N,10], or FER+'s fer2013new.csv beside Kaggle's table (github.com/microsoft/FERPlus)",
         )
-    votes = split.votes.astype(np.int64)
-    columns = np.array([VOTES.index(vote) for vote in _NAME_OF_VOTE])
-    order = np.array([EMOTIONS.index(name) for name in _NAME_OF_VOTE.values()])
-    of_seven = np.zeros((len(votes), len(EMOTIONS)), np.int64)
-    of_seven[:, order] = votes[:, columns]
-    rows = np.flatnonzero(2 * of_seven.max(axis=1) > votes.sum(axis=1))
-    chosen = of_seven[rows]
-    return Truth("seen", rows, chosen.argmax(axis=1), chosen / chosen.sum(axis=1, keepdims=True))
+    emotion = majorities(split.votes)
+    rows = np.flatnonzero(emotion >= 0)
+    votes = emotion_votes(split.votes[rows])
+    return Truth("seen", rows, emotion[rows], votes / votes.sum(axis=1, keepdims=True))

@@ -17,16 +17,14 @@ from converters.original import Array
 from converters.quantization.card import Accuracy
 from converters.quantization.gate import called
 from converters.quantization.trial import answers
-from converters.training.fer2013 import LABELS, PRIVATE_TEST, Split, read_fer2013
+from converters.training.fer2013 import LABELS, PRIVATE_TEST, Split, majorities, read_fer2013
 from converters.training.measure import wilson_interval
 from edge import crop
 from edge.errors import ConfigError
 from edge.estimate import NumberRow
 from edge.package import Package
+from edge.result import EMOTIONS
 from edge.stage import CropInput, Emotions, Stage
-
-# The first seven of `converters.training.fer2013.VOTES` by the names of the contract.
-_SEEN = ("neutral", "happy", "surprised", "sad", "angry", "disgusted", "afraid")
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,7 @@ def _truth(output: Emotions, split: Split) -> tuple[NDArray[np.intp], list[str]]
     """The pictures whose class the output can name, and that class."""
     if output.convention == "seen":
         assert split.votes is not None  # `read_labelled` has made sure
-        of_seven = split.votes[:, : len(_SEEN)]
-        # More than half of all votes, those for contempt, `unknown` and `not a face` among them.
-        clear = 2 * of_seven.max(axis=1).astype(np.int64) > split.votes.sum(axis=1, dtype=np.int64)
-        names = [_SEEN[column] if yes else "" for column, yes in zip(of_seven.argmax(axis=1), clear, strict=True)]
+        names = [EMOTIONS[emotion] if emotion >= 0 else "" for emotion in majorities(split.votes)]
     else:
         names = [LABELS[label] for label in split.labels]
     rows = np.flatnonzero([name in output.names for name in names])

@@ -1,4 +1,4 @@
-"""How long two forms of a network take on this machine, in turns."""
+"""How long networks, or forms of a network, take on this machine, in turns."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from converters.original import Array
+from edge.engine import close_engines
 from edge.engine.engine import Engine
 from edge.engine.pace import WORTHWHILE
 
@@ -20,7 +21,7 @@ _WARM_UPS = 2
 _MOST_ROUNDS = 31
 # Fewer give no 95 % interval of a median that lies inside the values.
 _LEAST_ROUNDS = 9
-_SECONDS = 3.0
+_SECONDS_EACH = 1.5
 # The standard normal distribution's 97.5 % point.
 _Z = 1.959964
 
@@ -50,13 +51,29 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
         return self.fp32_ms / self.ms
 
 
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Wall time of one run of a network.
+
+    Attributes:
+        batch: Inputs in one run.
+        ms: Median.
+        interval_ms: 95 % interval of the median.
+        n_rounds: How many runs.
+    """
+
+    batch: int
+    ms: float
+    interval_ms: tuple[float, float]
+    n_rounds: int
+
+
 def side_by_side(fp32: Path, other: Path, feeds: Mapping[str, Array]) -> tuple[Latency, ...]:
-    """Time two forms of a network on the CPU, one thread, in turns.
+    """Time two forms of a network.
 
     Args:
         fp32: ONNX file in FP32.
         other: ONNX file of the other form.
-        feeds: float32[at least 1, ...] by tensor name; repeated where there are fewer than a batch.
+        feeds: As of `in_turns`.
 
     Returns:
         One entry for each of `BATCHES`.
@@ -65,14 +82,36 @@ def side_by_side(fp32: Path, other: Path, feeds: Mapping[str, Array]) -> tuple[L
         EngineError: A network cannot be loaded.
         InferenceFailed: A network cannot be run.
     """
+    return tuple(
+        Latency(batch=plain.batch, fp32_ms=plain.ms, fp32_interval_ms=plain.interval_ms, ms=form.ms, interval_ms=form.interval_ms, n_rounds=form.n_rounds)
+        for plain, form in zip(*in_turns((fp32, other), feeds), strict=True)
+    )
+
+
+def in_turns(networks: Sequence[Path], feeds: Mapping[str, Array]) -> tuple[tuple[Timing, ...], ...]:
+    """Time networks on the CPU, one thread, in turns: whatever else the machine does meets all of them alike.
+
+    Args:
+        networks: ONNX files that take the same inputs.
+        feeds: float32[at least 1, ...] by tensor name; repeated where there are fewer than a batch.
+
+    Returns:
+        For each network, one entry for each of `BATCHES`.
+
+    Raises:
+        EngineError: A network cannot be loaded.
+        InferenceFailed: A network cannot be run.
+    """
     from edge.engine.ort import OrtEngine
 
-    engines = [OrtEngine(path, cuda=False, threads=THREADS) for path in (fp32, other)]
+    engines: list[Engine] = []
     try:
-        return tuple(_timed(engines, batch, {name: values[[i % len(values) for i in range(batch)]] for name, values in feeds.items()}) for batch in BATCHES)
+        for path in networks:
+            engines += [OrtEngine(path, cuda=False, threads=THREADS)]
+        batches = [_timed(engines, batch, {name: values[[i % len(values) for i in range(batch)]] for name, values in feeds.items()}) for batch in BATCHES]
+        return tuple(zip(*batches, strict=True))
     finally:
-        for engine in engines:
-            engine.close()
+        close_engines(engines)
 
 
 def is_faster(latencies: Sequence[Latency]) -> bool:
@@ -88,19 +127,19 @@ def processor() -> str:
     return platform.machine()
 
 
-def _timed(engines: Sequence[Engine], batch: int, feeds: Mapping[str, Array]) -> Latency:
-    samples: tuple[list[float], list[float]] = ([], [])
+def _timed(engines: Sequence[Engine], batch: int, feeds: Mapping[str, Array]) -> list[Timing]:
+    samples: list[list[float]] = [[] for _ in engines]
     begin = time.perf_counter()
     for turn in range(_WARM_UPS + _MOST_ROUNDS):
-        if len(samples[0]) >= _LEAST_ROUNDS and time.perf_counter() - begin > _SECONDS:
+        if len(samples[0]) >= _LEAST_ROUNDS and time.perf_counter() - begin > _SECONDS_EACH * len(engines):
             break
         for engine, taken in zip(engines, samples, strict=True):
             start_ns = time.perf_counter_ns()
             engine.run(feeds)
             if turn >= _WARM_UPS:
                 taken.append((time.perf_counter_ns() - start_ns) / 1e6)
-    (fp32_ms, fp32_interval), (ms, interval) = (_median(sorted(taken)) for taken in samples)
-    return Latency(batch=batch, fp32_ms=fp32_ms, fp32_interval_ms=fp32_interval, ms=ms, interval_ms=interval, n_rounds=len(samples[0]))
+    medians = [_median(sorted(taken)) for taken in samples]
+    return [Timing(batch=batch, ms=ms, interval_ms=interval, n_rounds=len(samples[0])) for ms, interval in medians]
 
 
 def _median(ordered: list[float]) -> tuple[float, tuple[float, float]]:

@@ -30,6 +30,7 @@ from edge.errors import ConfigError
 from edge.face import Face, frame_from_crop
 from edge.frame import Pixels
 from edge.package import Package, file_sha256
+from edge.result import EMOTIONS
 from edge.stage import CropInput
 
 Labels = NDArray[np.int64]
@@ -51,6 +52,17 @@ CANVAS_CORNER_PX = _BORDER_PX // CANVAS_SCALE
 
 # What FER+ asked for, in its order.
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+# Its words for the contract's emotions, one for each. Contempt is none of them; `unknown` and `NF` (no face) are no emotions.
+_VOTE_FOR = {
+    "neutral": "neutral",
+    "happy": "happiness",
+    "surprised": "surprise",
+    "angry": "anger",
+    "disgusted": "disgust",
+    "sad": "sadness",
+    "afraid": "fear",
+}
+_COLUMN_OF_EMOTION = [VOTES.index(_VOTE_FOR[name]) for name in EMOTIONS]
 VOTES_FILE = "fer2013new.csv"
 _MOST_VOTES = 10
 
@@ -131,6 +143,27 @@ def read_fer2013(path: Path, *, with_unlabelled: bool = False) -> Fer2013:
             raise ConfigError(f"{path} holds no picture of the split {name}", hint=_HINT)
         splits[name] = _split(name, pictures[chosen], labels[chosen], votes[chosen] if votes is not None else None)
     return Fer2013(path.name, file_sha256(path), splits, int((~kept_rows).sum()))
+
+
+def emotion_votes(votes: Votes) -> Labels:
+    """Return how many people saw each of the contract's emotions: int64[N, 7], in the order of `edge.result.EMOTIONS`.
+
+    Args:
+        votes: uint8[N, 10], in the order of `VOTES`.
+    """
+    return votes[:, _COLUMN_OF_EMOTION].astype(np.int64)
+
+
+def majorities(votes: Votes) -> Labels:
+    """Return the clear majorities: int64[N], what one of the contract's emotions has more than half of all votes for, as index into `edge.result.EMOTIONS`.
+
+    Votes for contempt, `unknown` and `NF` count among all votes. Where no emotion has more than half of them, it is -1.
+
+    Args:
+        votes: uint8[N, 10], in the order of `VOTES`.
+    """
+    of_seven = emotion_votes(votes)
+    return np.where(2 * of_seven.max(axis=1) > votes.sum(axis=1, dtype=np.int64), of_seven.argmax(axis=1), -1)
 
 
 def check_enough(data: Fer2013, faces: Mapping[str, Faces], labels: Sequence[str], *, of_each: int, in_all: int = 1) -> None:

@@ -226,7 +226,8 @@ class _Rewriter:
                 continue
             (low, high), (skip_low, skip_high) = self._reach(after.output[0], after), self._reach(skips[0].input[0], skips[0])
             main = node.input[mains[0]]
-            reach = self._reaches.get(f"{SUM_REACH}{main}", np.inf)
+            # Zero throughout, as behind a block that died in training: nothing says how far it would reach, and zero is zero on every grid.
+            reach = self._reaches.get(f"{SUM_REACH}{main}", 0.0) or np.inf
             low, high = max(low - skip_high, -reach), min(high - skip_low, reach)
             step = np.float32((high - low) / 255)
             scale = net.constant(f"{main}/scale", np.array(step))

@@ -69,7 +69,12 @@ HOMES: dict[str, set[str]] = {
     "hmmlearn": {"converters/from_sklearn/", "converters/training/hmm.py"},
     "dlib": {"converters/from_dlib/dlib_run.py"},
     "imblearn": {"converters/training/embedding_mlp.py"},
-    "matplotlib": {"converters/training/report.py", "converters/quantization/plot.py", "benchmarks/accuracy/plots.py"},
+    "matplotlib": {
+        "converters/training/report.py",
+        "converters/training/affect/comparison_report.py",
+        "converters/quantization/plot.py",
+        "benchmarks/accuracy/plots.py",
+    },
     "tensorflow": {"converters/from_keras/"},
 }
 

@@ -43,7 +43,7 @@ def _logits(labels: tuple[str, ...], bright: str, dark: str) -> np.ndarray[tuple
     return row
 
 
-def _package(folder: Path, *emotions: Emotions, sureness: float = 1.0, points: Points = _POINTS) -> Package:
+def _package(folder: Path, *emotions: Emotions, sureness: float = 1.0, points: Points = _POINTS, admit_presence: float = 0.9) -> Package:
     folder.mkdir(parents=True)
     nodes = [
         helper.make_node("ReduceMean", ["crop"], ["mean4"], axes=[1, 2, 3], keepdims=1),
@@ -67,7 +67,7 @@ def _package(folder: Path, *emotions: Emotions, sureness: float = 1.0, points: P
     }
     save_graph(folder / "face.onnx", nodes, {"crop": ["N", 1, 8, 8]}, {name: ["N", size] for name, size in sizes.items()}, constants)
     outputs: tuple[Output, ...] = (
-        Landmarks(tensor="points", left_eye=(0, 1), right_eye=(2, 3), axes=(4, 5, 6, 7)),
+        Landmarks(tensor="points", left_eye=(0, 1), right_eye=(2, 3), axes=(4, 5, 6, 7), admit_presence=admit_presence),
         Presence(tensor="presence", activation="none", min_score=0.5),
         *emotions,
         ActionUnits(tensor="units", activation="sigmoid", labels=ACTION_UNITS, quantity="presence", learned_from="arithmetic"),
@@ -141,6 +141,16 @@ def test_a_face_that_the_runtime_would_not_let_in_is_missed(sureness: float, poi
     faces = find_faces(pictures, load_package(package.detector_path()), say=_silent)
     with Networks(package, "fp32") as networks:
         assert not networks.faces(with_faces(pictures, faces, _silent), 1, "seen").found[0]
+
+
+def test_who_is_let_in_is_the_packages_own_limit(tmp_path: Path, cache: Path) -> None:
+    pictures, found = _pictures(250), []
+    for admit_presence in (0.79, 0.81):
+        package = _package(tmp_path / "models" / f"from-{admit_presence}", _SEEN, sureness=0.8, admit_presence=admit_presence)
+        faces = find_faces(pictures, load_package(package.detector_path()), say=_silent)
+        with Networks(package, "fp32") as networks:
+            found.append(bool(networks.faces(with_faces(pictures, faces, _silent), 1, "seen").found[0]))
+    assert found == [True, False]
 
 
 def test_a_package_without_the_seven_emotions_is_refused(tmp_path: Path) -> None:

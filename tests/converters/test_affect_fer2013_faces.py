@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from converters.training.affect.fer2013_faces import labelled, read_fer2013_faces, read_lessons, shares
 from converters.training.affect.labelled_faces import POINTS, UNITS
 from converters.training.affect.same_photograph import same_photograph, same_photographs
-from converters.training.affect.teacher import MAX_EYE_SHIFT, Lesson, Teacher, sound
+from converters.training.affect.teacher import Lesson, Teacher, sound
 from converters.training.fer2013 import PUBLIC_TEST, VOTES, Split, read_fer2013
 from edge.clock import StageTimes
 from edge.detect import FaceDetector
@@ -26,8 +26,10 @@ from edge.errors import ConfigError
 from edge.frame import Pixels
 from edge.package import load_package
 from edge.result import EMOTIONS
+from edge.stage import Landmarks
 from tests.converters.test_training_data import LABEL_NUMBERS, USAGE, write_arrays, write_table
 
+LIMITS = Landmarks(tensor="points", left_eye=(0, 1), right_eye=(2, 3), axes=(4, 5, 6, 7), admit_presence=0.8, admit_eye_shift=0.03)
 VOTE_ROWS = np.random.default_rng(5).integers(0, 5, (6, 10), dtype=np.uint8)
 SPLIT_OF = [("Training", "PublicTest", "PrivateTest")[number] for number in USAGE]
 
@@ -106,13 +108,13 @@ def test_shares_of_the_seven_emotions() -> None:
 def lesson(*, presence: float = 0.99, eye_shift: float = 0.01) -> Lesson:
     units = np.linspace(0, 1, len(UNITS), dtype=np.float32)
     points, pose, box = np.ones((len(POINTS), 3), np.float32), np.array([1, 2, 3], np.float32), np.array([4, 5, 44, 45], np.float32)
-    return Lesson(points, units, pose, presence, eye_shift, box)
+    return Lesson(points, units, pose, presence, eye_shift, box, LIMITS)
 
 
 def test_only_sure_lessons_and_sound_units_are_taught() -> None:
     votes = np.zeros((5, 10), np.uint8)
     split = Split("Training", np.arange(5 * 48 * 48, dtype=np.uint8).reshape(5, 48, 48), np.array([0, -1, 2, 3, 4]), "", votes)
-    lessons = [lesson(), None, lesson(presence=0.89), lesson(eye_shift=MAX_EYE_SHIFT + 0.001), lesson()]
+    lessons = [lesson(), None, lesson(presence=0.79), lesson(eye_shift=0.031), lesson()]
     faces = labelled(split, lessons, np.array([True, True, True, True, False]), source="drawn")
     assert faces.labels.tolist() == [0, -1, 2, 3]
     np.testing.assert_array_equal(faces.pictures, split.pictures[:4])

@@ -19,34 +19,13 @@ from edge import crop  # noqa: E402
 from edge.errors import ConfigError  # noqa: E402
 from edge.face import Face, frame_from_crop  # noqa: E402
 from edge.stage import BoxRegion, CropInput  # noqa: E402
+from tests.converters.drawn_faces import drawn_faces  # noqa: E402
 
 _NAMES = [name for name, _ in POINTS]
 
 
-def _drawn_faces(n: int, seed: int = 0, side: int = 96) -> LabelledFaces:
-    """Two dark eyes and a mouth that is light where AU12 is strong: enough to learn from."""
-    rng = np.random.default_rng(seed)
-    pictures = np.full((n, side, side), 120, np.uint8)
-    points = np.zeros((n, len(POINTS), 3), np.float32)
-    units = rng.uniform(0, 1, (n, 15)).astype(np.float32)
-    for picture, point, unit in zip(pictures, points, units, strict=True):
-        middle, angle = rng.uniform(0.42, 0.58, 2) * side, rng.normal(0, 0.15)
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        places = {"right_eye": (-12, -8), "left_eye": (12, -8), "side": (22, 0), "forehead": (0, -26), "chin": (0, 30), "mouth": (8, 16)}
-        for row, name in enumerate(_NAMES):
-            x, y = next((place for key, place in places.items() if key in name), (0, 5))
-            sign = -1 if name.startswith("right") and x > 0 else 1
-            point[row, :2] = middle + turn @ (sign * x, y)
-        cv2.ellipse(picture, tuple(int(v) for v in middle), (24, 30), float(np.degrees(angle)), 0, 360, 190, -1)
-        for eye in ((-12, -8), (12, -8)):
-            cv2.circle(picture, tuple(int(v) for v in middle + turn @ eye), 4, 20, -1)
-        cv2.circle(picture, tuple(int(v) for v in middle + turn @ (0, 16)), 6, int(255 * unit[8]), -1)
-    seen = np.eye(7, dtype=np.float32)[(units[:, 8] * 6.99).astype(int)]
-    return LabelledFaces(pictures, points, units, seen, (units[:, 8] * 6.99).astype(np.int64), np.zeros((n, 3), np.float32), "drawn")
-
-
 def test_a_plain_view_is_the_runtimes_crop() -> None:
-    faces = _drawn_faces(12)
+    faces = drawn_faces(12)
     views = plain_views(faces, np.arange(12), are_crops=False)
     spec = CropInput(tensor="crop", color="gray", size_wh_px=(SIDE_PX, SIDE_PX), region=BoxRegion(expand=EXPAND), scale=1 / 127.5, offset=-1.0)
     for picture, points, view, in_crop in zip(faces.pictures, faces.points, views.crops, views.points, strict=True):
@@ -62,7 +41,7 @@ def test_a_plain_view_is_the_runtimes_crop() -> None:
 
 
 def test_a_whole_picture_is_a_crop() -> None:
-    faces = _drawn_faces(3, side=48)
+    faces = drawn_faces(3, side=48)
     views = plain_views(faces, np.array([2]), are_crops=True)
     expected = cv2.resize(faces.pictures[2], (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR)
     assert np.abs((views.crops[0, 0] + 1) * 127.5 - expected).max() <= 1
@@ -70,7 +49,7 @@ def test_a_whole_picture_is_a_crop() -> None:
 
 
 def test_labels_follow_what_is_done_to_a_crop(monkeypatch: pytest.MonkeyPatch) -> None:
-    faces = _drawn_faces(200)
+    faces = drawn_faces(200)
     monkeypatch.setattr(augment, "_spoiled", lambda crops, _: crops)  # the eyes are looked for by their darkness
     views = random_views(faces, np.arange(200), np.random.default_rng(3), are_crops=False)
     away = views.presence == 0
@@ -90,7 +69,7 @@ def test_labels_follow_what_is_done_to_a_crop(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_spoiled_crops_stay_pictures() -> None:
-    faces = _drawn_faces(64)
+    faces = drawn_faces(64)
     views = random_views(faces, np.arange(64), np.random.default_rng(0), are_crops=True)
     again = random_views(faces, np.arange(64), np.random.default_rng(0), are_crops=True)
     assert np.array_equal(views.crops, again.crops)
@@ -101,12 +80,12 @@ def test_spoiled_crops_stay_pictures() -> None:
 
 @pytest.fixture(scope="module")
 def small() -> Source:
-    return Source(_drawn_faces(256), are_crops=False)
+    return Source(drawn_faces(256), are_crops=False)
 
 
 def test_learns_and_goes_on_where_it_was_stopped(small: Source, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    schedule = Schedule(epochs=3, batch=32, peak=0.02, average=0.8)
+    schedule = Schedule(epochs=3, batch=32, peak=1e-3, average=0.8)
     said: list[str] = []
     whole = train([small], schedule, tmp_path / "whole", say=said.append)
     losses = [float(line.split("units ")[1]) for line in said if line.startswith("epoch")]
@@ -130,7 +109,7 @@ def test_learns_and_goes_on_where_it_was_stopped(small: Source, tmp_path, monkey
 
 def test_the_checkpoint_of_another_schedule_is_refused(small: Source, tmp_path) -> None:
     train([small], Schedule(epochs=1, batch=128), tmp_path, say=lambda _: None)
-    with pytest.raises(ConfigError, match="was made with .*'epochs': 1.*asked for is .*'epochs': 2"):
+    with pytest.raises(ConfigError, match=r"was made with .*'epochs': 1.*asked for is .*'epochs': 2"):
         train([small], Schedule(epochs=2, batch=128), tmp_path, say=lambda _: None)
 
 
@@ -156,7 +135,7 @@ def test_the_temperature_that_was_put_in_is_found() -> None:
     truth = np.eye(7, dtype=np.float32)[np.minimum(drawn, 6)]
     assert temperature(logits * 1.7, truth) == pytest.approx(1.7, rel=0.05)
     assert cross_entropy(logits, truth) < cross_entropy(logits * 1.7, truth)
-    with pytest.raises(ValueError, match="no temperature between 0.25 and 4.0 is best"):
+    with pytest.raises(ValueError, match=r"no temperature between 0\.25 and 4\.0 is best"):
         temperature(-logits, truth)
 
 

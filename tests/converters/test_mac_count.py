@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converters.errors import ConversionError
 from converters.from_torch.torch_original import TorchOriginal
+from converters.mac_count import count_macs
 from converters.systems.torch_networks.architectures import ARCHITECTURES
-from tests.converters.mac_count import count_macs
 
 
 def network(node: onnx.NodeProto, input_sizes: tuple[int, ...], output_rank: int, weight: tuple[int, ...] | None = None) -> onnx.ModelProto:

@@ -112,6 +112,24 @@ def test_a_sum_differs_by_one_step_at_most() -> None:
     assert steps[0] < steps[1]
 
 
+def test_a_block_that_died_in_training_adds_nothing_and_can_be_loaded(tmp_path: Path) -> None:
+    g = SmallGraph(16, 8, 8)
+    skip = g.node("Relu", g.conv("x", 16, 16, name="first"), name="skip")
+    dead = g.node("Conv", skip, g.constant(np.zeros((16, 16, 1, 1), np.float32)), g.constant(np.zeros(16, np.float32)), name="dead", kernel_shape=[1, 1])
+    total = g.node("Relu", g.node("Add", dead, skip, name="sum"), name="total")
+    model = quantised(g.model(g.head(total, 16)), pictures(4, 16, 8, 8))
+    assert f"{SUM_REACH}dead" in {entry.key for entry in model.metadata_props if entry.value == "0.0"}
+    for machine in MACHINES:
+        changed = for_cpu_int8(model, machine=machine)
+        (step,) = (float(numpy_helper.to_array(tensor)) for tensor in changed.graph.initializer if tensor.name == "dead/scale")
+        assert 0 < step < np.inf
+        x = pictures(4, 16, 8, 8)
+        assert (run(changed, x, "dead/dequantized")[0] == 0).all()
+        assert run(changed, x, optimized=True)[0] == pytest.approx(run(model, x)[0], abs=1e-2)
+    onnx.save(model, tmp_path / "dead.int8.onnx")
+    OrtEngine(tmp_path / "dead.int8.onnx", cuda=False, threads=1).close()
+
+
 def test_what_no_grid_follows_computes_in_float_with_the_rounded_weights(tmp_path: Path) -> None:
     g = SmallGraph(16, 8, 8)
     gate = g.conv("x", 16, 16, name="gate")

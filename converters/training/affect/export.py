@@ -8,16 +8,16 @@ import torch
 
 from converters.from_torch.onnx_from_torch import onnx_from_torch
 from converters.original import Array
-from converters.training.affect.network import OUTPUTS, SIDE_PX, FaceNetwork
+from converters.training.affect.network import OUTPUTS, SIDE_PX
 
 INPUT = "crop"
 
 
-def to_onnx(network: FaceNetwork) -> onnx.ModelProto:
+def to_onnx(network: torch.nn.Module) -> onnx.ModelProto:
     """Convert the network.
 
     Args:
-        network: In evaluation mode, on the CPU.
+        network: Of the crop and the outputs of `FaceNetwork`; in evaluation mode, on the CPU.
 
     Returns:
         Opset 17; takes `crop` and gives what `OUTPUTS` names, any batch.
@@ -29,7 +29,7 @@ def to_onnx(network: FaceNetwork) -> onnx.ModelProto:
     return onnx_from_torch(network, example={INPUT: crops}, answers=answers_of(network, crops), name="face")
 
 
-def answers_of(network: FaceNetwork, crops: Array) -> dict[str, Array]:
+def answers_of(network: torch.nn.Module, crops: Array) -> dict[str, Array]:
     """Return the network's outputs by name for float32[N, 1, 64, 64]."""
     with torch.inference_mode():
         return {name: values.numpy() for name, values in zip(OUTPUTS, network(torch.from_numpy(crops)), strict=True)}

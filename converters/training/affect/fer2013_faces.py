@@ -21,10 +21,10 @@ from converters.training.fer2013 import (
     PRIVATE_TEST,
     PUBLIC_TEST,
     TRAINING,
-    VOTES,
     VOTES_FILE,
     Split,
     Votes,
+    emotion_votes,
     find_faces,
     on_canvas,
     read_fer2013,
@@ -34,11 +34,9 @@ from edge.errors import ConfigError
 from edge.face import Face
 from edge.frame import Pixels
 from edge.package import load_package
+from edge.stage import Landmarks
 
 DETECTOR = "blazeface"
-
-# FER+'s words for the emotions of the contract, in the contract's order. Contempt is none of them; `unknown` and `NF` (no face) are no emotions.
-_SEEN = [VOTES.index(word) for word in ("neutral", "happiness", "surprise", "anger", "disgust", "sadness", "fear")]
 
 # What is read and kept at once: a run that was stopped goes on from there.
 _BLOCK = 1000
@@ -109,7 +107,7 @@ def read_lessons(split: Split, teacher: Teacher, *, say: Say) -> list[Lesson | N
         pictures, found = split.pictures[start : start + _BLOCK], faces[start : start + _BLOCK]
         depends_on = ("lessons", teacher.fingerprint, detector.sha256, np.ascontiguousarray(pictures).tobytes())
         rows = kept(depends_on, partial(_read_all, pictures, found, teacher))
-        lessons += [_lesson(row) for row in rows]
+        lessons += [_lesson(row, teacher.limits) for row in rows]
         say(f"{split.name}: the teacher has read {len(lessons)} of {len(faces)} pictures")
     return lessons
 
@@ -146,7 +144,7 @@ def shares(votes: Votes) -> Numbers:
     Args:
         votes: uint8[N, 10], in the order of `VOTES`.
     """
-    seven = votes[:, _SEEN].astype(np.float32)
+    seven = emotion_votes(votes).astype(np.float32)
     counted = seven.sum(axis=1, keepdims=True)
     enough = counted * 2 > votes.sum(axis=1, keepdims=True, dtype=np.float32)
     return np.where(enough, seven / np.maximum(counted, 1), np.float32(np.nan)).astype(np.float32)
@@ -164,8 +162,8 @@ def _read_all(pictures: Pixels, faces: Sequence[Face | None], teacher: Teacher) 
     return rows
 
 
-def _lesson(row: Numbers) -> Lesson | None:
+def _lesson(row: Numbers, limits: Landmarks) -> Lesson | None:
     points, units, pose, presence, eye_shift, box = np.split(row, np.cumsum(_ROW)[:-1])
     if np.isnan(presence[0]):
         return None
-    return Lesson(points.reshape(-1, 3), units, pose, float(presence[0]), float(eye_shift[0]), box)
+    return Lesson(points.reshape(-1, 3), units, pose, float(presence[0]), float(eye_shift[0]), box, limits)

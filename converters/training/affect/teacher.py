@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from converters.training.affect.labelled_faces import POINTS, UNITS, Numbers
-from edge.affect import AffectNetworks, FaceReading, Scene
+from edge.affect import AffectNetworks, FaceReading, Scene, eye_shift
 from edge.clock import StageTimes
 from edge.engine import choose, close_engines, open_engines
 from edge.face import Face
@@ -28,11 +28,6 @@ _MESH = "mesh"
 # Source: AUC of an emotion against neutral on FER+ faces, see `low_confidence` and `not_offered` of the package.
 SOUND_UNITS = ("AU1", "AU2", "AU4", "AU5", "AU6", "AU7", "AU10", "AU12", "AU16", "AU20", "AU26")
 
-# A face counts where the mesh is sure of it and, read again in the crop that follows from the first reading, finds its eyes in the same place: the limits of
-# `edge.analyzer` for a new track.
-MIN_PRESENCE = 0.9
-MAX_EYE_SHIFT = 0.07
-
 
 @dataclass(frozen=True)
 class Lesson:
@@ -45,6 +40,7 @@ class Lesson:
         presence: Probability that there is a face.
         eye_shift: How far the eyes moved from the first reading to the second, in distances of the eyes.
         mesh_box: float32[4]: left, top, right and bottom of the whole mesh, in picture pixels.
+        limits: The package's for a new track, which are those for a lesson.
     """
 
     points: Numbers
@@ -53,11 +49,12 @@ class Lesson:
     presence: float
     eye_shift: float
     mesh_box: Numbers
+    limits: Landmarks
 
     @property
     def is_sure(self) -> bool:
-        """Whether it may be taught."""
-        return self.presence >= MIN_PRESENCE and self.eye_shift <= MAX_EYE_SHIFT
+        """Whether it may be taught: read again in the crop that follows from the first reading, the mesh is sure and finds the eyes where they were."""
+        return self.limits.admits(self.presence, self.eye_shift)
 
 
 class Teacher:
@@ -65,6 +62,7 @@ class Teacher:
 
     Attributes:
         fingerprint: Hash of all that decides what it says: what was read with another one must be read again.
+        limits: What a lesson must keep to be sure.
 
     Raises:
         PackageNotFound: It was never pulled.
@@ -77,6 +75,8 @@ class Teacher:
         self.fingerprint = _fingerprint(package)
         self._engines = open_engines(package, choose("onnxruntime", "fp32", package))
         self._networks = AffectNetworks(package, self._engines)
+        assert self._networks.landmarks is not None  # of the mesh
+        self.limits = self._networks.landmarks
 
     def read(self, rgb: Pixels, face: Face) -> Lesson | None:
         """Look at a face twice, the second time in the crop that follows from the first.
@@ -96,14 +96,14 @@ class Teacher:
         assert said is not None
         assert second.pose is not None
         mesh = second.landmarks[_MESH]
-        shift_px = float(np.linalg.norm(first.face.eyes_px - second.face.eyes_px, axis=1).mean())
         return Lesson(
             points=mesh[[index for _, index in POINTS]].astype(np.float32),
             units=np.array([said.get(label, np.nan) for label in UNITS], np.float32),
             pose=np.array([second.pose.yaw, second.pose.pitch, second.pose.roll], np.float32),
             presence=second.presence,
-            eye_shift=shift_px / first.face.eye_distance_px,
+            eye_shift=eye_shift(first, second),
             mesh_box=np.array(second.face.box_ltrb_px, np.float32),
+            limits=self.limits,
         )
 
     def close(self) -> None:
