@@ -42,7 +42,7 @@ class _Flat(torch.nn.Module):
 
 _DEEP = Candidate(lambda: FaceNetwork((16, 16, 32, 32), (1, 1, 1, 1)), "small")
 _FLAT = Candidate(_Flat, "smaller", peak=3e-3)
-_SCHEDULE = Schedule(epochs=2, batch=32, peak=5e-3, average=0.8)
+_SCHEDULE = Schedule(epochs=8, batch=32, peak=5e-3, average=0.8)
 
 
 def _faces(n: int, seed: int, source: str) -> LabelledFaces:
@@ -114,7 +114,7 @@ def test_what_is_finished_is_not_trained_again(compared: tuple[Comparison, Path]
 
 
 def test_a_result_of_other_settings_is_refused(compared: tuple[Comparison, Path], material: Material) -> None:
-    with pytest.raises(ConfigError, match=r"deep/result.json was made with .*'epochs': 2.*asked for is .*'epochs': 3"):
+    with pytest.raises(ConfigError, match=r"deep/result.json was made with .*'epochs': 8.*asked for is .*'epochs': 3"):
         compare({"deep": _DEEP}, material, replace(_SCHEDULE, epochs=3), compared[1], say=lambda _: None)
     with pytest.raises(ConfigError, match=r"'renders': 64.*asked for is .*'renders': 32"):
         compare({"deep": _DEEP}, replace(material, renders=_faces(32, 2, "renders")), _SCHEDULE, compared[1], say=lambda _: None)
