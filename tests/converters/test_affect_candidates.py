@@ -8,24 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed (make frameworks)")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (make frameworks)")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (make frameworks)")
 
-import cv2  # noqa: E402
-import msgspec  # noqa: E402
+import cv2
+import msgspec
 
-from converters.__main__ import main  # noqa: E402
-from converters.training.affect.candidates import CANDIDATES, Candidate  # noqa: E402
-from converters.training.affect.compare import Material, compare, compare_candidates  # noqa: E402
-from converters.training.affect.comparison_report import JSON, PLOT, TABLE, Comparison, table  # noqa: E402
-from converters.training.affect.export import to_onnx  # noqa: E402
-from converters.training.affect.labelled_faces import LabelledFaces  # noqa: E402
-from converters.training.affect.learning import Schedule, Source  # noqa: E402
-from converters.training.affect.network import OUTPUTS, FaceNetwork  # noqa: E402
-from edge.errors import ConfigError  # noqa: E402
-from tests.converters.drawn_faces import drawn_faces  # noqa: E402
+from converters.__main__ import main
+from converters.training.affect.candidates import CANDIDATES, Candidate
+from converters.training.affect.compare import Material, compare, compare_candidates
+from converters.training.affect.comparison_report import JSON, PLOT, TABLE, Comparison, table
+from converters.training.affect.export import to_onnx
+from converters.training.affect.labelled_faces import LabelledFaces
+from converters.training.affect.learning import Schedule, Source
+from converters.training.affect.network import OUTPUTS, FaceNetwork
+from edge.errors import ConfigError
+from tests.converters.drawn_faces import drawn_faces
 
 
 class _Flat(torch.nn.Module):

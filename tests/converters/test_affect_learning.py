@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed (make frameworks)")
-
-from converters.training.affect import augment  # noqa: E402
-from converters.training.affect.augment import EXPAND, plain_views, random_views  # noqa: E402
-from converters.training.affect.calibrate import apply_temperature, cross_entropy, temperature  # noqa: E402
-from converters.training.affect.export import answers_of, to_onnx  # noqa: E402
-from converters.training.affect.labelled_faces import POINTS, LabelledFaces  # noqa: E402
-from converters.training.affect.learning import Schedule, Source, answers, train  # noqa: E402
-from converters.training.affect.network import OUTPUTS, SIDE_PX, FaceNetwork  # noqa: E402
-from edge import crop  # noqa: E402
-from edge.errors import ConfigError  # noqa: E402
-from edge.face import Face, frame_from_crop  # noqa: E402
-from edge.stage import BoxRegion, CropInput  # noqa: E402
-from tests.converters.drawn_faces import drawn_faces  # noqa: E402
+from converters.training.affect import augment
+from converters.training.affect.augment import EXPAND, plain_views, random_views
+from converters.training.affect.calibrate import apply_temperature, cross_entropy, temperature
+from converters.training.affect.export import answers_of, to_onnx
+from converters.training.affect.labelled_faces import POINTS, LabelledFaces
+from converters.training.affect.learning import Schedule, Source, answers, train
+from converters.training.affect.network import OUTPUTS, SIDE_PX, FaceNetwork
+from edge import crop
+from edge.errors import ConfigError
+from edge.face import Face, frame_from_crop
+from edge.stage import BoxRegion, CropInput
+from tests.converters.drawn_faces import drawn_faces
 
 _NAMES = [name for name, _ in POINTS]
 
@@ -83,7 +84,7 @@ def small() -> Source:
     return Source(drawn_faces(256), are_crops=False)
 
 
-def test_learns_and_goes_on_where_it_was_stopped(small: Source, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learns_and_goes_on_where_it_was_stopped(small: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     schedule = Schedule(epochs=3, batch=32, peak=1e-3, average=0.8)
     said: list[str] = []
@@ -107,13 +108,13 @@ def test_learns_and_goes_on_where_it_was_stopped(small: Source, tmp_path, monkey
         assert torch.equal(value, continued.state_dict()[name]), name
 
 
-def test_the_checkpoint_of_another_schedule_is_refused(small: Source, tmp_path) -> None:
+def test_the_checkpoint_of_another_schedule_is_refused(small: Source, tmp_path: Path) -> None:
     train([small], Schedule(epochs=1, batch=128), tmp_path, say=lambda _: None)
     with pytest.raises(ConfigError, match=r"was made with .*'epochs': 1.*asked for is .*'epochs': 2"):
         train([small], Schedule(epochs=2, batch=128), tmp_path, say=lambda _: None)
 
 
-def test_labels_that_are_not_known_teach_nothing(small: Source, tmp_path) -> None:
+def test_labels_that_are_not_known_teach_nothing(small: Source, tmp_path: Path) -> None:
     faces = small.faces
     blind = LabelledFaces(
         faces.pictures, np.full_like(faces.points, np.nan), np.full_like(faces.units, np.nan), np.full_like(faces.seen, np.nan),
