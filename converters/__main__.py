@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: Kaggle's .csv, or .npz; 'default', 'candidates': with FER+'s votes")
     train.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of weights, card and confusion matrix (default: trained/SYSTEM)")
     train.add_argument("--geometry", type=Path, metavar="FILE", help="'default', 'candidates': ICT-FaceKit's face model, from which faces are rendered")
-    train.add_argument("--profile", choices=("cpu", "gpu"), help="'default': two hours on two cores, or as long as it helps on a GPU (default: what there is)")
+    train.add_argument("--profile", choices=("cpu", "gpu"), help="'default': for two cores, or longer, for a GPU (default: by what there is)")
     train.add_argument("--faces", type=Path, action="append", metavar="FILE.npz", help="'default': further labelled faces to learn from (repeatable)")
     train.add_argument("--epochs", type=int, metavar="N", help="'candidates': passes over the faces (default: 6)")
     train.add_argument("--only", metavar="NAME,...", help="'candidates': those alone (default: all)")
@@ -201,7 +201,7 @@ def _train_default(options: argparse.Namespace, folder: Path) -> int:
     card = train_default(options.data, options.geometry, folder, profile=options.profile, own=options.faces or (), say=_say)
     print(f"{card.name}: {card.schedule['epochs']:g} epochs in {card.minutes:g} minutes ({card.machine}), temperatures {card.temperatures}")
     print(folder)
-    _say("copy its files to converters/trained/default, then: python -m converters pull default --force; python -m benchmarks accuracy --model default")
+    _say("its place is converters/trained/default; `default` is made of it once OWN_NETWORK in converters/known_packages.py says so, until then of the chain")
     return 0
 
 

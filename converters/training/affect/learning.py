@@ -93,7 +93,7 @@ def train(sources: Sequence[Source], schedule: Schedule, folder: Path, *, say: S
     model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(model).eval()
-    # Source: on renders alone, 80 steps bring AdamW to a loss of 0.23 for the units, and SGD with momentum to 0.39.
+    # Source: 80 steps on 1,024 renders, not spoiled, bring AdamW to a loss of 0.23 for the units, and SGD with momentum to 0.39.
     optimizer = torch.optim.AdamW(_groups(model, schedule.decay), lr=schedule.peak)
     done, seconds = _resume(folder / CHECKPOINT, schedule, model, averaged, optimizer)
     if done:

@@ -35,7 +35,7 @@ PROFILES: tuple[Profile, ...] = ("cpu", "gpu")
 
 FILE = "face.onnx"
 _SEED = 1
-# How often the faces are seen. Source: two hours on two cores; on a GPU, where longer no longer helps on PublicTest.
+# How often the faces are seen. Chosen for about two hours on two cores, from the time of one epoch; neither was run to its end yet.
 _EPOCHS: Mapping[Profile, int] = {"cpu": 55, "gpu": 150}
 # People that are rendered for training.
 _PEOPLE: Mapping[Profile, int] = {"cpu": 3000, "gpu": 6000}
