@@ -201,7 +201,7 @@ def _train_default(options: argparse.Namespace, folder: Path) -> int:
     card = train_default(options.data, options.geometry, folder, profile=options.profile, own=options.faces or (), say=_say)
     print(f"{card.name}: {card.schedule['epochs']:g} epochs in {card.minutes:g} minutes ({card.machine}), temperatures {card.temperatures}")
     print(folder)
-    _say("its place is converters/trained/default; `default` is made of it once OWN_NETWORK in converters/known_packages.py says so, until then of the chain")
+    _say("`default` is made of what lies in converters/trained/default: put these files there, and `python -m converters pull default --force`")
     return 0
 
 

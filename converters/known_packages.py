@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from converters.default_network import StoredRecipe, default_recipe
 from converters.mediapipe_packages import BLAZEFACE, MESH_CHAIN, Recipe
 
 DEFAULT = "default"
 NAMES = ("blazeface", DEFAULT, "mesh-chain")
-# `default` is our own network; otherwise the chain of MediaPipe's and fer's networks stands in for it, under its name.
-OWN_NETWORK = False
 
 
 def recipe(name: str) -> Recipe | StoredRecipe:
@@ -24,8 +20,4 @@ def recipe(name: str) -> Recipe | StoredRecipe:
     """
     if name == "blazeface":
         return BLAZEFACE
-    if name == "mesh-chain":
-        return MESH_CHAIN
-    if OWN_NETWORK:
-        return default_recipe()
-    return Recipe(msgspec.structs.replace(MESH_CHAIN.manifest, name="default"), MESH_CHAIN.sources, MESH_CHAIN.max_relative_error)
+    return MESH_CHAIN if name == "mesh-chain" else default_recipe()

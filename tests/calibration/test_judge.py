@@ -31,12 +31,12 @@ def found(judge: FaceJudge, rgb: Pixels) -> list[JudgedFace]:
 
 
 def test_a_face_is_cut_out_with_room_and_described(judge: FaceJudge, clean: list[Pixels]) -> None:
-    large = np.asarray(cv2.copyMakeBorder(clean[0], 300, 300, 300, 300, cv2.BORDER_CONSTANT, value=(90, 90, 90)), np.uint8)
+    large = np.asarray(cv2.copyMakeBorder(clean[1], 300, 300, 300, 300, cv2.BORDER_CONSTANT, value=(90, 90, 90)), np.uint8)
     (face,) = found(judge, large)
     assert 1.5 * face.features.side_px < face.picture.shape[0] < 3 * face.features.side_px
     assert face.features.brightness > 0
     assert face.features.emotion
-    assert (thumbnail(clean[0]) ** 2).mean() > 100
+    assert (thumbnail(clean[1]) ** 2).mean() > 100
 
 
 def test_what_is_no_picture_of_a_face(judge: FaceJudge) -> None:

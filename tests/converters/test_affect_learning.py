@@ -88,7 +88,7 @@ def test_learns_and_goes_on_where_it_was_stopped(small: Source, tmp_path: Path, 
     torch.set_num_threads(1)
     schedule = Schedule(epochs=3, batch=32, peak=1e-3, average=0.8)
     said: list[str] = []
-    whole = train([small], schedule, tmp_path / "whole", say=said.append)
+    whole = train(FaceNetwork, [small], schedule, tmp_path / "whole", say=said.append)
     losses = [float(line.split("units ")[1]) for line in said if line.startswith("epoch")]
     assert losses[-1] < losses[0]
 
@@ -100,18 +100,18 @@ def test_learns_and_goes_on_where_it_was_stopped(small: Source, tmp_path: Path, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train([small], schedule, tmp_path / "parts", say=stop)
+        train(FaceNetwork, [small], schedule, tmp_path / "parts", say=stop)
     # The report of an epoch comes before its checkpoint: the second one is learned again.
-    continued = train([small], schedule, tmp_path / "parts", say=stopped.append)
+    continued = train(FaceNetwork, [small], schedule, tmp_path / "parts", say=stopped.append)
     assert "goes on after epoch 1 of 3" in stopped
     for name, value in whole.state_dict().items():
         assert torch.equal(value, continued.state_dict()[name]), name
 
 
 def test_the_checkpoint_of_another_schedule_is_refused(small: Source, tmp_path: Path) -> None:
-    train([small], Schedule(epochs=1, batch=128), tmp_path, say=lambda _: None)
+    train(FaceNetwork, [small], Schedule(epochs=1, batch=128), tmp_path, say=lambda _: None)
     with pytest.raises(ConfigError, match=r"was made with .*'epochs': 1.*asked for is .*'epochs': 2"):
-        train([small], Schedule(epochs=2, batch=128), tmp_path, say=lambda _: None)
+        train(FaceNetwork, [small], Schedule(epochs=2, batch=128), tmp_path, say=lambda _: None)
 
 
 def test_labels_that_are_not_known_teach_nothing(small: Source, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_labels_that_are_not_known_teach_nothing(small: Source, tmp_path: Path) 
     )  # fmt: skip
     network = FaceNetwork()
     before = {name: value.clone() for name, value in network.state_dict().items() if name.startswith(("seen", "fer2013", "units", "points"))}
-    after = train([Source(blind, are_crops=True)], Schedule(epochs=1, batch=64, decay=0.0), tmp_path, say=lambda _: None, network=network).state_dict()
+    after = train(lambda: network, [Source(blind, are_crops=True)], Schedule(epochs=1, batch=64, decay=0.0), tmp_path, say=lambda _: None).state_dict()
     for name, value in before.items():
         assert torch.allclose(value, after[name], atol=1e-6), name
 

@@ -70,7 +70,6 @@ def read_files(folder: Path) -> dict[str, str]:
 def own(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredRecipe:
     """The package `default` is made of that folder, among packages of its own."""
     monkeypatch.setenv("EDGE_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(known_packages, "OWN_NETWORK", True)
     monkeypatch.setattr(known_packages, "default_recipe", lambda: default_recipe(folder))
     return default_recipe(folder)
 

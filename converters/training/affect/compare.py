@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
@@ -39,9 +38,6 @@ from converters.training.affect.teacher import SOUND_UNITS
 from converters.training.fer2013 import PUBLIC_TEST, TRAINING
 from converters.training.measure import wilson_interval
 from edge.errors import ConfigError
-
-if TYPE_CHECKING:
-    from converters.training.affect.network import FaceNetwork
 
 EPOCHS = 6
 RESULT, CHECKPOINTS = "result.json", "checkpoint"
@@ -147,9 +143,7 @@ def _result(name: str, candidate: Candidate, material: Material, views: tuple[Vi
         say(f"{name}: measured already")
         return result
     say(f"{name}: {candidate.words}")
-    torch.manual_seed(schedule.seed)
-    # The training asks for nothing but the outputs, in their order.
-    network = train(material.sources, schedule, folder / CHECKPOINTS, say=say, network=cast("FaceNetwork", candidate.build()))
+    network = train(candidate.build, material.sources, schedule, folder / CHECKPOINTS, say=say)
     model = to_onnx(network)
     onnx.save(model, folder / _FP32)
     refused = _make_int8(model, material, folder / _INT8)

@@ -178,7 +178,7 @@ def draw(comparison: Comparison, path: Path) -> None:
     colors = {row.result.name: f"C{place}" for place, row in enumerate(comparison.rows)}
     first = figure.add_subplot(1, 3, 1)
     _draw_shares(first, comparison.rows, colors, "fer2013", "FER2013's label, PublicTest (% right)")
-    _draw_shares(figure.add_subplot(1, 3, 2), comparison.rows, colors, "ferplus", "FER+ clear majority, PublicTest (% right)")
+    _draw_shares(figure.add_subplot(1, 3, 2), comparison.rows, colors, "ferplus", "FER+ majority of the seven, PublicTest (% right)")
     last = figure.add_subplot(1, 3, 3)
     _dress(last, "15 action units, rendered people (mean AUC)")
     for row in comparison.rows:

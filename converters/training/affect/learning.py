@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from torch.nn import functional
 from converters.registry import Say
 from converters.training.affect.augment import Views, plain_views, random_views
 from converters.training.affect.labelled_faces import LabelledFaces
-from converters.training.affect.network import OUTPUTS, SIDE_PX, FaceNetwork
+from converters.training.affect.network import OUTPUTS, SIDE_PX
 from edge.errors import ConfigError
 
 Answers = Mapping[str, NDArray[np.float32]]
+NetworkT = TypeVar("NetworkT", bound=torch.nn.Module)
 
 CHECKPOINT = "checkpoint.pt"
 # Weights of the losses. Points are compared in parts of the crop's side, hence the large one.
@@ -71,15 +73,15 @@ class Source:
         return round(len(self.faces) * self.share)
 
 
-def train(sources: Sequence[Source], schedule: Schedule, folder: Path, *, say: Say, network: FaceNetwork | None = None) -> FaceNetwork:
+def train(build: Callable[[], NetworkT], sources: Sequence[Source], schedule: Schedule, folder: Path, *, say: Say) -> NetworkT:
     """Train, or go on where an earlier run of the same schedule was stopped.
 
     Args:
+        build: Makes the network, with the outputs of `FaceNetwork`; the schedule's seed is set before.
         sources: What to learn from.
         schedule: How.
         folder: Gets a checkpoint after each epoch.
         say: Takes progress lines.
-        network: Trained in place of the network's own shape, for comparisons.
 
     Returns:
         The averaged weights, in evaluation mode, on the CPU.
@@ -89,7 +91,7 @@ def train(sources: Sequence[Source], schedule: Schedule, folder: Path, *, say: S
     """
     torch.manual_seed(schedule.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = network or FaceNetwork()
+    model = build()
     model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(model).eval()

@@ -72,15 +72,7 @@ class RenderedPeople:
 
 
 def rendered_people(geometry: Path, *, split: Split, n_people: int, per_person: int, say: Say, processes: int) -> RenderedPeople:
-    """Render people of a split.
-
-    Args:
-        geometry: ICT-FaceKit's face model, see `calibration.rendering.geometry`.
-        split: Whose people.
-        n_people: How many.
-        per_person: Pictures of each.
-        say: Takes progress lines.
-        processes: How many work at once.
+    """Render people of a split; arguments as those of `rendered_faces`, the teacher is not asked.
 
     Raises:
         ConfigError: The geometry cannot be read, or nothing is asked for.
