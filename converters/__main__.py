@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013: Kaggle's .csv, or .npz; 'default', 'candidates': with FER+'s votes")
     train.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of weights, card and confusion matrix (default: trained/SYSTEM)")
     train.add_argument("--geometry", type=Path, metavar="FILE", help="'default', 'candidates': ICT-FaceKit's face model, from which faces are rendered")
-    train.add_argument("--profile", choices=("cpu", "gpu"), help="'default': for two cores, or longer, for a GPU (default: by what there is)")
+    train.add_argument(
+        "--profile", choices=("cpu", "long", "gpu"), help="'default': two hours on two cores, five that go on from those, or a GPU's (default: gpu or cpu)"
+    )
     train.add_argument("--faces", type=Path, action="append", metavar="FILE.npz", help="'default': further labelled faces to learn from (repeatable)")
     train.add_argument("--epochs", type=int, metavar="N", help="'candidates': passes over the faces (default: 6)")
     train.add_argument("--only", metavar="NAME,...", help="'candidates': those alone (default: all)")

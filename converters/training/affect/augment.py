@@ -70,13 +70,13 @@ def plain_views(faces: LabelledFaces, chosen: NDArray[np.int64], *, are_crops: b
     return _views(faces, chosen, [_plain(faces, number, are_crops) for number in chosen.tolist()], none, none, None)
 
 
-def random_views(faces: LabelledFaces, chosen: NDArray[np.int64], rng: np.random.Generator, *, are_crops: bool) -> Views:
-    """Return crops as they are learned from: moved, mirrored, lit and spoiled at random; some are of no face."""
+def random_views(faces: LabelledFaces, chosen: NDArray[np.int64], rng: np.random.Generator, *, are_crops: bool, spoiled: float = 1.0) -> Views:
+    """Return crops as they are learned from: moved, mirrored, lit and spoiled at random, as often as `spoiled` says; some are of no face."""
     squares = [_drawn(faces, number, rng, are_crops) for number in chosen.tolist()]
     kind = rng.random(len(chosen))
     elsewhere, false = kind < _ELSEWHERE, (kind >= _ELSEWHERE) & (kind < _ELSEWHERE + _FALSE)
     squares = [_away(square, rng) if away else square for square, away in zip(squares, elsewhere.tolist(), strict=True)]
-    return _views(faces, chosen, squares, elsewhere, false, rng)
+    return _views(faces, chosen, squares, elsewhere, false, rng, spoiled)
 
 
 def _views(
@@ -86,6 +86,7 @@ def _views(
     elsewhere: NDArray[np.bool_],
     false: NDArray[np.bool_],
     rng: np.random.Generator | None,
+    spoiled: float = 0.0,
 ) -> Views:
     crops: Pixels = np.empty((len(chosen), SIDE_PX, SIDE_PX), np.uint8)
     points = np.empty((len(chosen), len(POINTS), 3), np.float32)
@@ -101,7 +102,7 @@ def _views(
         points[mirrored] = points[mirrored][:, _MIRRORED] * (-1, 1, 1) + (SIDE_PX, 0, 0)
         for number in np.flatnonzero(false).tolist():
             crops[number] = _no_face(crops[number], rng)
-        crops = _spoiled(crops, rng)
+        crops = _spoiled(crops, rng, spoiled)
     faceless = elsewhere | false
     for unknown in (points, seen, units):
         unknown[faceless] = np.nan
@@ -201,23 +202,23 @@ def _in_crop(points: Array, square: _Square) -> Array:
     return np.stack([c * x + s * y + SIDE_PX / 2, c * y - s * x + SIDE_PX / 2, points[:, 2] * scale], axis=1)
 
 
-def _spoiled(crops: Pixels, rng: np.random.Generator) -> Pixels:
+def _spoiled(crops: Pixels, rng: np.random.Generator, often: float) -> Pixels:
     for crop in crops:
-        if rng.random() < 0.3:
+        if rng.random() < 0.3 * often:
             _coarsen(crop, rng)
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 * often:
             crop[:] = cv2.GaussianBlur(crop, (0, 0), float(rng.uniform(0.5, 1.8)))
-        elif rng.random() < 0.05:
+        elif rng.random() < 0.05 * often:
             _move(crop, rng)
-        if rng.random() < 0.25:
+        if rng.random() < 0.25 * often:
             _cover(crop, rng)
-    values = _lit(np.asarray(crops, np.float32) / np.float32(255), rng)
+    values = _lit(np.asarray(crops, np.float32) / np.float32(255), rng, often)
     n = len(crops)
-    deviation = np.where(rng.random(n) < 0.25, rng.exponential(0.025, n), 0.0)[:, np.newaxis, np.newaxis]
+    deviation = np.where(rng.random(n) < 0.25 * often, rng.exponential(0.025, n), 0.0)[:, np.newaxis, np.newaxis]
     values += rng.standard_normal(values.shape, np.float32) * deviation
     spoiled = np.asarray(np.clip(values, 0, 1) * 255 + 0.5, np.uint8)
     for crop in spoiled:
-        if rng.random() < 0.15:
+        if rng.random() < 0.15 * often:
             _, code = cv2.imencode(".jpg", crop, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))))
             crop[:] = cv2.imdecode(code, cv2.IMREAD_GRAYSCALE)
     return spoiled
@@ -254,12 +255,12 @@ def _cover(crop: Pixels, rng: np.random.Generator) -> None:
         cv2.ellipse(crop, center, (max(1, wide // 2), max(1, high // 2)), float(rng.uniform(0, 180)), 0, 360, tone, -1)
 
 
-def _lit(values: Array, rng: np.random.Generator) -> Array:
+def _lit(values: Array, rng: np.random.Generator, often: float) -> Array:
     """Contrast, brightness, gamma and a lamp at one side."""
     n = len(values)
 
     def some(odds: float, drawn: NDArray[np.float64], otherwise: float) -> Array:
-        return np.where(rng.random(n) < odds, drawn, otherwise).astype(np.float32)[:, np.newaxis, np.newaxis]
+        return np.where(rng.random(n) < odds * often, drawn, otherwise).astype(np.float32)[:, np.newaxis, np.newaxis]
 
     middle = values.mean((1, 2), keepdims=True)
     values = (values - middle) * some(0.4, np.exp(rng.normal(0, 0.3, n)), 1.0) + middle + some(0.4, rng.normal(0, 0.1, n), 0.0)

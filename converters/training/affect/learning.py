@@ -61,11 +61,13 @@ class Source:
         faces: The faces.
         are_crops: See `converters.training.affect.augment.plain_views`.
         share: How many of them are seen in an epoch, up to 1; others in the next.
+        spoiled: How often they are spoiled as cameras do, of the usual 1.
     """
 
     faces: LabelledFaces
     are_crops: bool
     share: float = 1.0
+    spoiled: float = 1.0
 
     @property
     def n_seen(self) -> int:
@@ -166,7 +168,7 @@ def _batches(sources: Sequence[Source], schedule: Schedule, epoch: int) -> Itera
         chosen = order[step * schedule.batch : (step + 1) * schedule.batch]
         own = np.random.default_rng([schedule.seed, epoch, step])
         parts = [
-            random_views(source.faces, faces[chosen][which[chosen] == number], own, are_crops=source.are_crops)
+            random_views(source.faces, faces[chosen][which[chosen] == number], own, are_crops=source.are_crops, spoiled=source.spoiled)
             for number, source in enumerate(sources)
             if (which[chosen] == number).any()
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -30,20 +30,39 @@ from converters.training.fer2013 import LABELS, PUBLIC_TEST, TRAINING, Labels
 from edge.frame import Pixels
 from edge.package import file_sha256
 
-Profile = Literal["cpu", "gpu"]
-PROFILES: tuple[Profile, ...] = ("cpu", "gpu")
+Profile = Literal["cpu", "long", "gpu"]
+PROFILES: tuple[Profile, ...] = ("cpu", "long", "gpu")
 
 FILE = "face.onnx"
+# What a later start goes on with.
+_FIRST, _SECOND = "checkpoint", "checkpoint-finish"
 _SEED = 1
-# How often the faces are seen: on two cores for under two hours. That of a GPU was not run yet.
-_EPOCHS: Mapping[Profile, int] = {"cpu": 45, "gpu": 150}
-# People that are rendered for training.
-_PEOPLE: Mapping[Profile, int] = {"cpu": 3000, "gpu": 6000}
 _PER_PERSON = 8
 # Half of the renders in an epoch: emotions, which only photographs teach, are what takes long to learn.
 _RENDERS_SEEN = 0.5
+# The second part: all renders, pictures that are spoiled half as often, and smaller steps.
+_FINISH_SPOILED, _FINISH_PEAK = 0.5, 1e-3
 # Crops whose answers in PyTorch are kept beside the weights.
 _N_RECORDED = 16
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How long a profile learns.
+
+    Attributes:
+        people: That are rendered for it.
+        epochs: Passes over the faces.
+        finish: Further passes, over what cameras spoiled less; 0 for none.
+    """
+
+    people: int
+    epochs: int
+    finish: int
+
+
+# `cpu`: under two hours on two cores. `long`: five. That of a GPU was not run yet.
+_PLANS: Mapping[Profile, _Plan] = {"cpu": _Plan(3000, 45, 0), "long": _Plan(3000, 45, 45), "gpu": _Plan(6000, 150, 50)}
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +70,9 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Of the package.
-        profile: `cpu` or `gpu`.
+        profile: `cpu`, `long` or `gpu`.
         schedule: See `converters.training.affect.learning.Schedule`.
+        finish: Of the second part; None where there was none.
         n_parameters: Numbers that were learned.
         sources: Faces that were learned from, by their source.
         data: Name and SHA-256 of what was read.
@@ -68,6 +88,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     profile: Profile
     schedule: dict[str, float]
+    finish: dict[str, float] | None
     n_parameters: int
     sources: dict[str, int]
     data: dict[str, str]
@@ -88,8 +109,8 @@ def train_default(data: Path, geometry: Path, out: Path, *, profile: Profile | N
     Args:
         data: FER2013 with FER+'s votes, see `read_fer2013_faces`.
         geometry: ICT-FaceKit's face model, see `calibration.rendering.geometry`.
-        out: Folder that gets `face.onnx`, `answers.npz` and `card.json`, and in `checkpoint` what a later start goes on with.
-        profile: How long; None for what there is.
+        out: Folder that gets `face.onnx`, `answers.npz` and `card.json`, and in two folders what a later start goes on with.
+        profile: How long; None for `gpu` or `cpu`, by what there is. `long` goes on where `cpu` ended.
         own: Further faces to learn from: files that `LabelledFaces.save` wrote.
         say: Takes progress lines.
 
@@ -100,11 +121,19 @@ def train_default(data: Path, geometry: Path, out: Path, *, profile: Profile | N
     """
     profile = profile or ("gpu" if torch.cuda.is_available() else "cpu")
     photographs = read_fer2013_faces(data, say=say)
-    renders = rendered_faces(geometry, split="train", n_people=_PEOPLE[profile], per_person=_PER_PERSON, say=say, processes=len(os.sched_getaffinity(0)))
+    plan = _PLANS[profile]
+    renders = rendered_faces(geometry, split="train", n_people=plan.people, per_person=_PER_PERSON, say=say, processes=len(os.sched_getaffinity(0)))
     sources = [Source(photographs.splits[TRAINING], are_crops=True), Source(with_points(renders), are_crops=False, share=_RENDERS_SEEN)]
     sources += [Source(with_points(LabelledFaces.load(path)), are_crops=False) for path in own]
-    schedule = Schedule(epochs=_EPOCHS[profile], seed=_SEED)
-    network = train(FaceNetwork, sources, schedule, out / "checkpoint", say=say)
+    schedule = Schedule(epochs=plan.epochs, seed=_SEED)
+    network = first = train(FaceNetwork, sources, schedule, out / _FIRST, say=say)
+    seconds, finish = seconds_learned(out / _FIRST), None
+    if plan.finish:
+        say("the second part")
+        finish = Schedule(epochs=plan.finish, peak=_FINISH_PEAK, seed=_SEED + 1)
+        clearer = [replace(source, share=1.0, spoiled=_FINISH_SPOILED) for source in sources]
+        network = train(lambda: first, clearer, finish, out / _SECOND, say=say)
+        seconds += seconds_learned(out / _SECOND)
     temperatures, losses = _set_right(network, photographs.splits[PUBLIC_TEST])
     crops = _recorded_crops()
     files = store_network(to_onnx(network), crops, answers_of(network, crops[:, np.newaxis].astype(np.float32) / 127.5 - 1), out / FILE)
@@ -112,13 +141,14 @@ def train_default(data: Path, geometry: Path, out: Path, *, profile: Profile | N
         name="default",
         profile=profile,
         schedule=asdict(schedule),
+        finish=asdict(finish) if finish else None,
         n_parameters=n_parameters(network),
         sources={source.faces.source: len(source.faces) for source in sources},
         data=_data(photographs, geometry, own),
         left_out=dict(photographs.n_left_out),
         temperatures=temperatures,
         cross_entropy=losses,
-        minutes=round(seconds_learned(out / "checkpoint") / 60, 1),
+        minutes=round(seconds / 60, 1),
         machine=torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         versions={"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy", "onnx", "opencv-python-headless")}},
         files=files,
