@@ -14,6 +14,8 @@ from tests.architecture import document_rules
 from tests.architecture.document_rules import Block
 
 ROOT = Path(__file__).resolve().parents[2]
+_DEFAULT = ROOT / "converters/trained/default"
+_FIGURES = ("fer2013_private", "ferplus_private")
 SESSIONS = [block for path in document_rules.documents(ROOT) for block in document_rules.blocks(path) if block.language == "console"]
 
 
@@ -38,12 +40,28 @@ def test_a_missing_and_an_invented_file_are_named(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("card", sorted(ROOT.glob("converters/trained/*/card.json")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("card", sorted(set(ROOT.glob("converters/trained/*/card.json")) - {_DEFAULT / "card.json"}), ids=lambda path: path.parent.name)
 def test_accuracies_in_the_readme_are_those_of_the_cards(card: Path) -> None:
     test = json.loads(card.read_text())["test"]
     low, high = test["interval"]
     figures = f"| {test['accuracy']:.1%} [{low:.1%}, {high:.1%}] of {test['n']:,} | {test['macro_f1']:.3f} |"
     assert f"| `{card.parent.name}` ({len(test['confusion'])} emotions) {figures}" in (ROOT / "README.md").read_text()
+
+
+def test_accuracies_of_the_default_package_in_the_readme_are_those_that_were_measured() -> None:
+    measured = json.loads((_DEFAULT / "accuracy.json").read_text())
+    rows = [row.strip("|").split(" | ") for row in (ROOT / "README.md").read_text().splitlines() if row.startswith("| ")]
+    cells = {row[0].strip(" *").split(" ")[0]: [cell.strip(" *").replace("**", "") for cell in row[1:]] for row in rows if len(row) == 3}
+    figures = [measured[key] for key in _FIGURES]
+    assert cells["default"] == [f"{_percent(each['accuracy'])} % [{', '.join(map(_percent, each['interval']))}]" for each in figures]
+    for peer in measured["peers"]:
+        assert cells[peer["name"]] == [f"{_percent(peer[key]['accuracy'])} %" for key in _FIGURES]
+    through_detection = [measured[f"{key}_detected"] for key in _FIGURES]
+    assert "it is right on " + " and ".join(f"{_percent(each['accuracy'])} %" for each in through_detection) in (ROOT / "README.md").read_text()
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}".removesuffix("%")
 
 
 def test_changelog_begins_with_the_version_of_the_project() -> None:
