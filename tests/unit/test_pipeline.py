@@ -93,7 +93,15 @@ def test_auto_goes_on_without_the_plan_and_says_why(package: Path, picture: Path
 def test_interrupted_while_it_waits_for_a_plan_it_closes_the_source(package: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     on_the_toy_gpu(monkeypatch, tmp_path / "state")
     source = open_source(SourceSettings(str(picture)))
-    interrupt = threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT))
+
+    def press_ctrl_c() -> None:
+        # While it is being opened, GStreamer's or ONNX Runtime's code may run, which drops what a signal raises: only when it waits.
+        while not any(thread.name.startswith("tensorrt toy-affect") for thread in threading.enumerate()):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    interrupt = threading.Thread(target=press_ctrl_c, daemon=True)
     with one_builder(tmp_path / "state/plans", say=print):  # so that it waits
         interrupt.start()
         with pytest.raises(KeyboardInterrupt):
