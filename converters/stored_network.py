@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from edge.stage import CropInput, Stage
 
 ANSWERS = "answers.npz"
 CARD = "card.json"
+# The network lies packed, and is hashed unpacked: the same network whatever packed it.
+PACKED = ".xz"
+# Weights of two bytes: what is alike stands two bytes apart.
+_PACKING = ({"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 3, "lp": 1, "pb": 1},)
 _CROPS = "crops"  # in ANSWERS; everything else in it is an output of the network
 _HINT = "the checkout is not whole: git status shows what was changed, git checkout mends it"
 
@@ -75,7 +80,7 @@ def store_network(model: onnx.ModelProto, crops: Pixels, answers: Mapping[str, A
         model: The network in FP32, as it is exported.
         crops: uint8[N, H, W], gray: pictures that may be given away.
         answers: float32[N, ...] by output name: what the framework computed of these pictures.
-        path: Where the network goes; the answers lie beside it.
+        path: Where the network goes, packed, with `.xz` added to the name; the answers lie beside it.
 
     Returns:
         SHA-256 of each file by its name, for the card.
@@ -84,8 +89,8 @@ def store_network(model: onnx.ModelProto, crops: Pixels, answers: Mapping[str, A
     np.savez_compressed(recorded, allow_pickle=False, **{_CROPS: crops}, **answers)
     files = {path.name: stored(model).SerializeToString(), ANSWERS: recorded.getvalue()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (path.parent / name).write_bytes(content)
+    path.with_name(path.name + PACKED).write_bytes(lzma.compress(files[path.name], filters=_PACKING))
+    (path.parent / ANSWERS).write_bytes(files[ANSWERS])
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
@@ -135,7 +140,9 @@ def _listed(card: _Card, name: str, folder: Path) -> str:
 def _read(card: _Card, name: str, folder: Path) -> bytes:
     expected = _listed(card, name, folder)
     try:
-        content = (folder / name).read_bytes()
+        content = (folder / name).read_bytes() if name == ANSWERS else lzma.decompress((folder / (name + PACKED)).read_bytes())
+    except lzma.LZMAError as error:
+        raise ConversionError(f"{folder / (name + PACKED)} is damaged: {error}", hint=_HINT) from error
     except OSError as error:
         raise ConversionError(f"{folder / name} is named by its card and cannot be read ({error.strerror})", hint=_HINT) from error
     if (found := hashlib.sha256(content).hexdigest()) != expected:

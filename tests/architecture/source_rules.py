@@ -110,17 +110,15 @@ def machine_words(root: Path) -> list[str]:
 
 
 def foreign_files(root: Path) -> list[str]:
-    """Tracked weights, media and large files. What we trained ourselves may stay, with its card beside it, while what one card is of is small."""
+    """Tracked weights, media and large files. What we trained ourselves, with its card beside it, may stay while all of it is small."""
     files = tracked_files(root)
     ours = [name for name in files if name.startswith(TRAINED) and (root / name).with_name("card.json").is_file()]
-    sizes = {
-        folder: sum((root / name).stat().st_size for name in ours if Path(name).parent == folder) for folder in sorted({Path(name).parent for name in ours})
-    }
+    size = sum((root / name).stat().st_size for name in ours)
     return [
         f"{name} must not be tracked ({(root / name).stat().st_size} bytes)"
         for name in files
         if name not in ours and (Path(name).suffix in NEVER_TRACKED or (root / name).stat().st_size > MAX_TRACKED_BYTES)
-    ] + [f"{folder} holds {size} bytes, more than {MAX_TRAINED_BYTES}" for folder, size in sizes.items() if size > MAX_TRAINED_BYTES]
+    ] + [f"{TRAINED} holds {size} bytes, more than {MAX_TRAINED_BYTES}"] * (size > MAX_TRAINED_BYTES)
 
 
 def tracked_files(root: Path) -> list[str]:

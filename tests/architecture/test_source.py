@@ -37,7 +37,7 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     (
         source_rules.foreign_files,
         {"converters/trained/a/net.skops": "x" * 10_000_000, "converters/trained/a/card.json": "{}"},
-        "converters/trained/a holds 10000002 bytes, more than 10000000",
+        "converters/trained/ holds 10000002 bytes, more than 10000000",
     ),
 ]
 SOUND: list[tuple[Rule, dict[str, str]]] = [

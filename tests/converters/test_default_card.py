@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,15 +14,20 @@ import pytest
 from benchmarks.accuracy.model_card import FIGURES, TEXT, with_figures, write_card
 from benchmarks.accuracy.report import AccuracyReport
 from converters.default_network import FACE, FOLDER
-from converters.stored_network import stored_sha256
-from edge.package import file_sha256
+from converters.stored_network import PACKED, stored_sha256
 from tests.benchmarks.test_model_card import folder_of_weights, report_of
+
+_WEIGHTS = FACE.model + PACKED
+
+
+def _sha256(folder: Path) -> str:
+    return hashlib.sha256(lzma.decompress((folder / _WEIGHTS).read_bytes())).hexdigest()
 
 
 def untrue(folder: Path) -> list[str]:
     """What does not belong together."""
     report = msgspec.json.decode((folder / FIGURES).read_bytes(), type=AccuracyReport)
-    text, weights = (folder / TEXT).read_text(encoding="utf-8"), file_sha256(folder / FACE.model)
+    text, weights = (folder / TEXT).read_text(encoding="utf-8"), _sha256(folder)
     found = {
         f"{FACE.model} is not the file that card.json names": weights != stored_sha256(folder, FACE),
         f"{FIGURES} is of other weights": weights not in {origin["sha256"] for origin in report.package["origins"]},
@@ -38,21 +45,19 @@ def test_the_default_packages_card_is_true() -> None:
 @pytest.fixture
 def measured(tmp_path: Path) -> Path:
     """Bytes in the place of a network, and a report of them."""
-    weights = tmp_path / FACE.model
-    weights.write_bytes(b"weights")
-    folder = folder_of_weights(tmp_path / "weights", file_sha256(weights))
-    weights.rename(folder / FACE.model)
-    write_card(report_of(file_sha256(folder / FACE.model)), folder)
+    folder = folder_of_weights(tmp_path / "weights", hashlib.sha256(b"weights").hexdigest())
+    (folder / _WEIGHTS).write_bytes(lzma.compress(b"weights"))
+    write_card(report_of(_sha256(folder)), folder)
     return folder
 
 
 def _other_weights(folder: Path) -> None:
-    (folder / FACE.model).write_bytes(b"trained again")
+    (folder / _WEIGHTS).write_bytes(lzma.compress(b"trained again"))
 
 
 def _other_weights_with_their_card(folder: Path) -> None:
     _other_weights(folder)
-    (folder / "card.json").write_text(json.dumps({"files": {FACE.model: file_sha256(folder / FACE.model)}, "versions": {}}))
+    (folder / "card.json").write_text(json.dumps({"files": {FACE.model: _sha256(folder)}, "versions": {}}))
 
 
 def _better_text(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from converters.known_packages import NAMES, recipe
 from converters.mediapipe_packages import MESH_CHAIN
 from converters.original import Array
 from converters.pull import package_state, pull_package
-from converters.stored_network import ANSWERS, CARD, load_stored, store_network
+from converters.stored_network import ANSWERS, CARD, PACKED, load_stored, store_network
 from converters.stored_weights import computing, stored
 from edge import crop
 from edge.package import load_package
@@ -115,7 +116,7 @@ def test_answers_that_are_not_the_network_s_make_no_package(own: StoredRecipe, t
     with np.load(own.folder / ANSWERS) as arrays:
         recorded = {name: arrays[name] for name in arrays.files}
     pictures = recorded.pop("crops")
-    model = computing(onnx.load(own.folder / "face.onnx"))
+    model = computing(onnx.load_model_from_string(lzma.decompress((own.folder / f"face.onnx{PACKED}").read_bytes())))
     for name in recorded:
         wrong = recorded | {name: recorded[name] * 1.1}
         write_card(own.folder, store_network(model, pictures, wrong, own.folder / "face.onnx"))
@@ -134,14 +135,19 @@ def test_a_scale_that_is_not_the_training_s_shows(folder: Path) -> None:
     assert np.abs(run(original.to_onnx(), load_stored(folder, wrong).inputs["crop"])["seen"] - answers["seen"]).max() > 1
 
 
-@pytest.mark.parametrize("name", ["face.onnx", ANSWERS])
-def test_a_file_that_is_not_the_card_s_is_refused(folder: Path, name: str) -> None:
-    content = bytearray((folder / name).read_bytes())
+@pytest.mark.parametrize(("name", "file"), [("face.onnx", f"face.onnx{PACKED}"), (ANSWERS, ANSWERS)])
+def test_a_file_that_is_not_the_card_s_is_refused(folder: Path, name: str, file: str) -> None:
+    is_packed = file.endswith(PACKED)
+    content = bytearray((folder / file).read_bytes())
     content[len(content) // 2] ^= 1
-    (folder / name).write_bytes(content)
-    with pytest.raises(ConversionError, match=rf"expected SHA-256 {read_files(folder)[name]}, got [0-9a-f]{{64}}, for .*{name}"):
+    (folder / file).write_bytes(content)
+    refused = rf"expected SHA-256 {read_files(folder)[name]}, got [0-9a-f]{{64}}, for .*{name}"
+    with pytest.raises(ConversionError, match=rf"{file} is damaged: " if is_packed else refused):
         load_stored(folder, FACE)
-    (folder / name).unlink()
+    (folder / file).write_bytes(lzma.compress(b"another network") if is_packed else b"other answers")
+    with pytest.raises(ConversionError, match=refused):
+        load_stored(folder, FACE)
+    (folder / file).unlink()
     with pytest.raises(ConversionError, match=rf"{name} is named by its card and cannot be read \(No such file"):
         load_stored(folder, FACE)
     write_card(folder, {})

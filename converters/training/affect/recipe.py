@@ -109,7 +109,7 @@ def train_default(data: Path, geometry: Path, out: Path, *, profile: Profile | N
     Args:
         data: FER2013 with FER+'s votes, see `read_fer2013_faces`.
         geometry: ICT-FaceKit's face model, see `calibration.rendering.geometry`.
-        out: Folder that gets `face.onnx`, `answers.npz` and `card.json`, and in two folders what a later start goes on with.
+        out: Folder that gets `face.onnx.xz`, `answers.npz` and `card.json`, and in two folders what a later start goes on with.
         profile: How long; None for `gpu` or `cpu`, by what there is. `long` goes on where `cpu` ended.
         own: Further faces to learn from: files that `LabelledFaces.save` wrote.
         say: Takes progress lines.
