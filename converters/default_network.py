@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.stored_network import stored_sha256
+from converters.stored_precisions import FOLDER as PRECISIONS
 from converters.systems.system import TRAINED
 from converters.training.fer2013 import LABELS
 from edge.package import Manifest, Origin, Quality
@@ -42,7 +43,7 @@ class StoredRecipe:
 
     Attributes:
         manifest: Everything but the hashes of the files.
-        folder: Where the network lies, with its card and the answers that were recorded.
+        folder: Where the network lies, with its card and the answers that were recorded; see `converters.stored_precisions` for those in FP16 and INT8.
         max_relative_error: Limit of the parity run, as a fraction of each output's own deviation over the inputs: weights that are rounded to FP16 leave
             some thousandths.
     """
@@ -50,6 +51,11 @@ class StoredRecipe:
     manifest: Manifest
     folder: Path
     max_relative_error: float = 0.02
+
+    @property
+    def has_precisions(self) -> bool:
+        """Whether FP16 or INT8 networks are stored too."""
+        return (self.folder / PRECISIONS).exists()
 
 
 def default_recipe(folder: Path = FOLDER) -> StoredRecipe:

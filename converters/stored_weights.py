@@ -7,7 +7,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 # Tensors with fewer numbers stay as they are.
-_LARGE = 256
+LARGE = 256
 
 
 def stored(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -21,7 +21,7 @@ def stored(model: onnx.ModelProto) -> onnx.ModelProto:
     casts = []
     for tensor in kept.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and values.size >= _LARGE:
+        if values.dtype == np.float32 and values.size >= LARGE:
             name = tensor.name
             tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.fp16"))
             casts.append(helper.make_node("Cast", [f"{name}.fp16"], [name], name=f"{name}.cast", to=onnx.TensorProto.FLOAT))

@@ -160,6 +160,15 @@ def read_card(folder: Path) -> Card | None:
         return None
 
 
+def offered(card: Card) -> dict[Reduced, dict[str, Precision]]:
+    """Return the precisions that a package with this card offers beside FP32, and in each the precision of every stage's network."""
+    return {
+        precision: {name: stage.precision for name, stage in each.stages.items()}
+        for precision, each in card.precisions.items()
+        if any(stage.verdict == "kept" for stage in each.stages.values())
+    }
+
+
 def not_faster(name: str, stage: StageCard) -> str:
     """Return a line that says with its numbers that a network gains nothing on the machine where it was made; empty where it does, or was not timed."""
     if stage.faster_here is not False:

@@ -17,15 +17,16 @@ from calibration.whole_folder import in_one_step
 from converters.evidence import run_on_sample
 from converters.make_package import RUN, require_replaceable
 from converters.quantization.candidates import CalibratorChoice, Candidate, fp16_candidate, int8_candidate
-from converters.quantization.card import CARD, Calibrated, Card, PrecisionCard, make_card, read_card, table
+from converters.quantization.card import CARD, Calibrated, Card, PrecisionCard, make_card, offered, read_card, table
 from converters.quantization.feeds import Recording, record
 from converters.quantization.labelled import Labelled, read_labelled
 from converters.quantization.measured import Bench
 from converters.quantization.prepared import prepared
 from converters.quantization.trial import Trial
 from converters.registry import Say
+from converters.stored_precisions import store_precisions
 from edge.errors import ConfigError, PackageRefused, require
-from edge.package import MANIFEST, Package, Precision, Reduced, check_manifest, file_sha256, load_package, model_file
+from edge.package import MANIFEST, Package, Reduced, check_manifest, file_sha256, load_package, model_file
 from edge.stage import ClipAudioInput
 
 REDUCED: tuple[Reduced, ...] = ("fp16", "int8")
@@ -50,6 +51,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--calibrator", choices=("auto", "max", "entropy", "percentile"), default="auto", help="what chooses INT8's ranges (default: auto, the best of all)"
     )
     parser.add_argument("-o", "--output", type=Path, metavar="PACKAGE2", help="folder of a new package (default: the package itself is replaced, in one step)")
+    parser.add_argument("--store", type=Path, metavar="FOLDER", help="also write what makes them again from the networks in fp32, for a repository")
     parser.add_argument("--evaluate", type=Path, metavar="FILE", help="FER2013: each precision's accuracy on PrivateTest goes into the card")
 
 
@@ -63,6 +65,8 @@ def command(options: argparse.Namespace, say: Say) -> int:
     )
     for line in table(card):
         say(line)
+    if options.store:
+        say(f"stored in {store_precisions(load_package(folder, allow_untrained=True), options.store)}")
     print(folder)  # noqa: T201  # the result of the command, for scripts
     return 0
 
@@ -199,11 +203,7 @@ def _write(package: Package, folder: Path, card: Card, networks: Path, keep_fp32
     from converters.quantization.plot import PLOT, draw
 
     manifest = package.manifest
-    precisions: dict[Reduced, dict[str, Precision]] = {
-        precision: {name: stage.precision for name, stage in each.stages.items()}
-        for precision, each in card.precisions.items()
-        if any(stage.verdict == "kept" for stage in each.stages.values())
-    }
+    precisions = offered(card)
     used = {name for each in card.precisions.values() for name, stage in each.stages.items() if stage.file}
     replaced = {CARD, PLOT, *(model_file(stage, precision) for stage in manifest.stages for precision in REDUCED)}
 
@@ -234,5 +234,4 @@ def _write(package: Package, folder: Path, card: Card, networks: Path, keep_fp32
             run_on_sample(made_package, say=say)
 
     in_one_step(folder, fill)
-    offered = ", ".join(["fp32", *precisions])
-    say(f"package '{package.name}' in {folder} offers {offered}")
+    say(f"package '{package.name}' in {folder} offers {', '.join(['fp32', *precisions])}")

@@ -17,7 +17,7 @@ from converters.original import Array
 from converters.registry import Say, fetch
 from converters.systems.embedding_systems import EMBEDDING
 from converters.training.fer2013 import Labels, Split, cut_faces, find_faces
-from converters.training.kept_arrays import kept
+from converters.training.kept_arrays import kept, networks_sha256
 from edge import crop
 from edge.engine.ort import OrtEngine, default_threads
 from edge.face import Face
@@ -59,7 +59,7 @@ def embed_faces(split: Split, detector: Package, *, say: Say) -> EmbeddedFaces:
     faces = find_faces(split.pictures, detector, say=say)
     (weights,) = fetch([known_files.DLIB_EMBEDDING], say=say)
     model = onnx_from_dlib(weights.read_bytes(), where=weights.name)
-    depends_on = ("embeddings", model.SerializeToString(), repr(EMBEDDING.input), detector.sha256, np.ascontiguousarray(split.pictures).tobytes())
+    depends_on = ("embeddings", model.SerializeToString(), repr(EMBEDDING.input), networks_sha256(detector), np.ascontiguousarray(split.pictures).tobytes())
     embeddings: NDArray[np.float32] = kept(depends_on, lambda: _embed(split.pictures, faces, model, say))
     found = np.array([face is not None for face in faces])
     return EmbeddedFaces(embeddings, split.labels[found], len(split.labels))

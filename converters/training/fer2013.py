@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.registry import Say
-from converters.training.kept_arrays import kept
+from converters.training.kept_arrays import kept, networks_sha256
 from edge import crop
 from edge.clock import StageTimes
 from edge.detect import FaceDetector
@@ -204,7 +204,7 @@ def find_faces(pictures: Pixels, detector: Package, *, say: Say) -> list[Face | 
         EngineError: The detector's networks cannot be loaded.
     """
     recipe = f"faces x{CANVAS_SCALE} +{_BORDER_PX}"
-    rows = kept((recipe, detector.sha256, np.ascontiguousarray(pictures).tobytes()), lambda: _search(pictures, detector, say))
+    rows = kept((recipe, networks_sha256(detector), np.ascontiguousarray(pictures).tobytes()), lambda: _search(pictures, detector, say))
     return [_face(row) for row in rows]
 
 

@@ -8,8 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from edge.package import Package
+from edge.stage import Output
+
+
+def networks_sha256(package: Package, *kinds: type[Output]) -> str:
+    """Return the hash of all that decides what a package says: its stages and their networks in FP32.
+
+    Not that of its manifest: another word in the description, or in the parity report, would cost an hour of reading. Defaults are left out of it, so that
+    settings that nobody uses cost nothing either.
+
+    Args:
+        package: The package.
+        kinds: Only the stages with such outputs; none for all.
+    """
+    stages = [stage for stage in package.manifest.stages if not kinds or any(isinstance(output, kinds) for output in stage.outputs)]
+    return hashlib.sha256(b"".join(msgspec.json.encode((package.manifest.files[stage.model], stage)) for stage in stages)).hexdigest()
 
 
 def kept(depends_on: tuple[str | bytes, ...], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:

@@ -215,20 +215,23 @@ class _Rewriter:
     def _quantise_sums(self) -> None:
         """Put what a convolution adds to a quantised skip input on a grid of its own.
 
-        It reaches as far as the numbers did where the network was quantised, and no further than where the sum would be saturated anyway.
+        It reaches as far as the numbers did where the network was quantised, and, where a grid follows the sum, no further than where that would be saturated.
         """
         net = self._net
         for node in [node for node in net.nodes if node.op_type == "Add"]:
-            after = net.only_reader(node.output[0], "QuantizeLinear")
             mains = [place for place, name in enumerate(node.input) if net.made_by(name, "Conv") and self._is_quantised(net.producers[name])]
             skips = [source for name in node.input if (source := net.made_by(name, "DequantizeLinear")) is not None]
-            if after is None or len(mains) != 1 or len(skips) != 1 or len(net.readers[node.input[mains[0]]]) > 1:
+            if len(mains) != 1 or len(skips) != 1 or len(net.readers[node.input[mains[0]]]) > 1:
                 continue
-            (low, high), (skip_low, skip_high) = self._reach(after.output[0], after), self._reach(skips[0].input[0], skips[0])
             main = node.input[mains[0]]
             # Zero throughout, as behind a block that died in training: nothing says how far it would reach, and zero is zero on every grid.
             reach = self._reaches.get(f"{SUM_REACH}{main}", 0.0) or np.inf
-            low, high = max(low - skip_high, -reach), min(high - skip_low, reach)
+            low, high = -reach, reach
+            if after := net.only_reader(node.output[0], "QuantizeLinear"):
+                (sum_low, sum_high), (skip_low, skip_high) = self._reach(after.output[0], after), self._reach(skips[0].input[0], skips[0])
+                low, high = max(sum_low - skip_high, low), min(sum_high - skip_low, high)
+            if not np.isfinite((low, high)).all():
+                continue
             step = np.float32((high - low) / 255)
             scale = net.constant(f"{main}/scale", np.array(step))
             zero = net.constant(f"{main}/zero", np.array(int(np.rint(-low / step)) + self._shift, self._dtype))

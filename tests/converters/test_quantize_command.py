@@ -31,6 +31,7 @@ from converters.quantization.plot import PLOT
 from converters.quantization.prepared import prepared
 from converters.quantization.quantize import add_parser, command, quantize
 from converters.quantization.sensitivity import quantised_nodes
+from converters.stored_precisions import load_precisions
 from edge.errors import ConfigError, PackageRefused
 from edge.package import Package, file_sha256, load_package
 from edge.stage import BoxRegion, ClipInput, FrameInput, Scores, Stage
@@ -211,11 +212,15 @@ def test_the_command(tmp_path: Path, small_set: CalibrationSet, capsys: pytest.C
     other = tmp_path / "other"
     said: list[str] = []
     arguments = [str(folder), "--calibration", str(small_set.path), "--precision", "all", "--calibrator", "max", "-o", str(other)]
-    assert command(options(*arguments), said.append) == 0
+    assert command(options(*arguments, "--store", str(tmp_path / "repository")), said.append) == 0
     assert capsys.readouterr().out == f"{other}\n"
     assert load_package(other).offers == ("fp32", "fp16", "int8")
     assert load_package(folder).offers == ("fp32",)
     assert any(line.startswith("network  precision") for line in said)
+    assert said[-1] == f"stored in {tmp_path / 'repository' / 'precisions'}"
+    stored = load_precisions(tmp_path / "repository", {"network": onnx.load(other / "network.onnx")})
+    assert stored is not None
+    assert stored.networks["network.int8.onnx"] == (other / "network.int8.onnx").read_bytes()
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange" / "letter.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds no package: it is not replaced"):

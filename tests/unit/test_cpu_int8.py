@@ -130,6 +130,27 @@ def test_a_block_that_died_in_training_adds_nothing_and_can_be_loaded(tmp_path: 
     OrtEngine(tmp_path / "dead.int8.onnx", cuda=False, threads=1).close()
 
 
+def test_a_sum_that_goes_on_in_float_too_is_of_a_convolution_in_int8(tmp_path: Path) -> None:
+    """As where a mean over the picture and a further layer read the last block: without a grid of its own, the most expensive layer would compute in float."""
+    g = SmallGraph(16, 8, 8)
+    skip = g.node("Relu", g.conv("x", 16, 16, name="first"), name="skip")
+    total = g.node("Relu", g.node("Add", g.conv(skip, 16, 16, name="main"), skip, name="sum"), name="total")
+    mean = g.node("ReduceMean", total, name="mean", axes=[2, 3], keepdims=1)
+    answers = g.node("Add", g.conv(g.conv(total, 16, 16, name="placed"), 16, 16, name="end"), mean, name="answers")
+    model = quantised(g.model(g.head(answers, 16)), pictures(4, 16, 8, 8))
+    x = pictures(4, 16, 8, 8)
+    for machine in MACHINES:
+        changed = for_cpu_int8(model, machine=machine)
+        (step,) = (float(numpy_helper.to_array(tensor)) for tensor in changed.graph.initializer if tensor.name == "main/scale")
+        expected, got = run(model, x, "total")[0], run(changed, x, "total")[0]
+        assert np.abs(expected - got).max() <= step  # half a step of its own grid, and a little of the bias's
+    runs = as_onnx_runtime_runs_it(for_cpu_int8(model, machine="x86_64"), tmp_path)
+    assert runs["QLinearConv"] == 4
+    # Where nobody measured how far it reaches, it computes in float, as it is.
+    del model.metadata_props[:]
+    assert as_onnx_runtime_runs_it(for_cpu_int8(model, machine="x86_64"), tmp_path)["QLinearConv"] == 3
+
+
 def test_what_no_grid_follows_computes_in_float_with_the_rounded_weights(tmp_path: Path) -> None:
     g = SmallGraph(16, 8, 8)
     gate = g.conv("x", 16, 16, name="gate")

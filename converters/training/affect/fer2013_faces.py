@@ -29,7 +29,7 @@ from converters.training.fer2013 import (
     on_canvas,
     read_fer2013,
 )
-from converters.training.kept_arrays import kept
+from converters.training.kept_arrays import kept, networks_sha256
 from edge.errors import ConfigError
 from edge.face import Face
 from edge.frame import Pixels
@@ -105,7 +105,7 @@ def read_lessons(split: Split, teacher: Teacher, *, say: Say) -> list[Lesson | N
     lessons: list[Lesson | None] = []
     for start in range(0, len(faces), _BLOCK):
         pictures, found = split.pictures[start : start + _BLOCK], faces[start : start + _BLOCK]
-        depends_on = ("lessons", teacher.fingerprint, detector.sha256, np.ascontiguousarray(pictures).tobytes())
+        depends_on = ("lessons", teacher.fingerprint, networks_sha256(detector), np.ascontiguousarray(pictures).tobytes())
         rows = kept(depends_on, partial(_read_all, pictures, found, teacher))
         lessons += [_lesson(row, teacher.limits) for row in rows]
         say(f"{split.name}: the teacher has read {len(lessons)} of {len(faces)} pictures")

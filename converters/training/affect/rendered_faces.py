@@ -27,7 +27,7 @@ from converters.registry import Say
 from converters.training.affect.labelled_faces import POINTS, UNITS, LabelledFaces, Numbers
 from converters.training.affect.teacher import Teacher
 from converters.training.fer2013 import Labels
-from converters.training.kept_arrays import kept
+from converters.training.kept_arrays import kept, networks_sha256
 from edge.clock import StageTimes
 from edge.detect import FaceDetector
 from edge.engine import choose, open_engines
@@ -203,7 +203,7 @@ class _Lookers:
         package = load_package(DETECTOR)
         self._detector = FaceDetector(package, open_engines(package, choose("onnxruntime", "fp32", package)))
         self._teacher = Teacher()
-        self.fingerprint = (package.sha256, self._teacher.fingerprint)
+        self.fingerprint = (networks_sha256(package), self._teacher.fingerprint)
 
     def points(self, gray: Pixels) -> Numbers:
         """`POINTS` of the face in a render, float32[17, 3]; NaN where one of them is not sure."""

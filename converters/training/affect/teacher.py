@@ -5,20 +5,19 @@ The package `mesh-chain` is read through the runtime's own path: who uses it as 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from types import TracebackType
 
-import msgspec
 import numpy as np
 
 from converters.training.affect.labelled_faces import POINTS, UNITS, Numbers
+from converters.training.kept_arrays import networks_sha256
 from edge.affect import AffectNetworks, FaceReading, Scene, eye_shift
 from edge.clock import StageTimes
 from edge.engine import choose, close_engines, open_engines
 from edge.face import Face
 from edge.frame import Pixels
-from edge.package import Package, load_package
+from edge.package import load_package
 from edge.stage import ActionUnits, Landmarks, Presence
 
 PACKAGE = "mesh-chain"
@@ -72,7 +71,7 @@ class Teacher:
 
     def __init__(self) -> None:
         package = load_package(PACKAGE)
-        self.fingerprint = _fingerprint(package)
+        self.fingerprint = networks_sha256(package, Landmarks, Presence, ActionUnits)
         self._engines = open_engines(package, choose("onnxruntime", "fp32", package))
         self._networks = AffectNetworks(package, self._engines)
         assert self._networks.landmarks is not None  # of the mesh
@@ -119,12 +118,6 @@ class Teacher:
     def _read_once(self, rgb: Pixels, face: Face) -> FaceReading | None:
         (reading,) = self._networks.read(Scene(rgb, 0), [(face, {})], StageTimes())
         return reading if reading.present else None
-
-
-def _fingerprint(package: Package) -> str:
-    # Not the hash of the manifest: a word in its description would cost an hour of reading. Defaults are left out: new settings that are unused cost nothing.
-    read = [stage for stage in package.manifest.stages if any(isinstance(output, Landmarks | Presence | ActionUnits) for output in stage.outputs)]
-    return hashlib.sha256(b"".join(msgspec.json.encode((package.manifest.files[stage.model], stage)) for stage in read)).hexdigest()
 
 
 def sound(units: Numbers) -> Numbers:
