@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from benchmarks.accuracy.report import AccuracyReport, verdicts_of
 from benchmarks.accuracy.truth import Truth, clear_majorities, fer2013_truth
 from benchmarks.accuracy.units_on_photographs import UnitsOnPhotographs, units_on_photographs
 from benchmarks.accuracy.units_on_renders import units_on_renders
-from benchmarks.accuracy.whole_pictures import Taught, taught, with_faces
+from benchmarks.accuracy.whole_pictures import Taught, joined, taught, with_faces
 from benchmarks.budgets import load_budgets
 from benchmarks.environment import describe_machine
 from benchmarks.timed_process import progress
@@ -110,10 +110,13 @@ def _units(networks: Networks, data: Fer2013, detector: Package, private: FaceRe
     progress("accuracy: action units on PublicTest")
     more = networks.faces(with_faces(public.pictures, faces, progress), len(faces), "seen")
     more_lessons = taught(public, progress)
+    progress("accuracy: the teacher on mirrored pictures")
+    mirrored = [taught(replace(split, pictures=np.ascontiguousarray(split.pictures[:, :, ::-1])), progress) for split in (public, data.splits[PRIVATE_TEST])]
     teacher_package = load_package(teacher.PACKAGE)
     return units_on_photographs(
         FaceReadings(*(np.concatenate([getattr(each, name) for each in (more, private)]) for name in ("found", "emotions", "units", "pose_deg"))),
-        Taught(*(np.concatenate([getattr(each, name) for each in (more_lessons, lessons)]) for name in ("units", "pose_deg", "points_px"))),
+        joined((more_lessons, lessons)),
+        joined(mirrored),
         np.concatenate([_majorities(split) for split in (public, data.splits[PRIVATE_TEST])]),
         teacher=f"{teacher.PACKAGE} {teacher_package.sha256}",
         is_teacher=networks.package.sha256 == teacher_package.sha256,

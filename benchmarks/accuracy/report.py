@@ -136,12 +136,23 @@ def _photograph_lines(units: UnitsOnPhotographs) -> Iterator[str]:
     if units.correlation:
         classes = sorted({name for each in units.correlation.values() for name in each.within})
         rows = [
-            ("Pearson's correlation with the teacher", "overall", "95 % interval", "Spearman's", *(f"{name} ({units.n_of_class[name]})" for name in classes))
+            (
+                "Pearson's correlation with the teacher",
+                "overall",
+                "95 % interval",
+                "Spearman's",
+                "teacher, mirrored",
+                "with its mean",
+                *(f"{name} ({units.n_of_class[name]})" for name in classes),
+            )
         ]
         for unit, each in units.correlation.items():
             within = [f"{each.within[name].pearson.estimate:.2f}" if name in each.within else "-" for name in classes]
-            rows.append((unit, *_interval(each.overall.pearson), f"{each.overall.spearman.estimate:.2f}", *within))
+            twice = [f"{agreement.pearson.estimate:.2f}" for agreement in (each.teacher_mirrored, each.with_mean)]
+            rows.append((unit, *_interval(each.overall.pearson), f"{each.overall.spearman.estimate:.2f}", *twice, *within))
         yield from table(rows)
+        n = next(iter(units.correlation.values())).teacher_mirrored.n
+        yield f"teacher, mirrored: its readings of a picture and of the mirrored one, {n:,} pictures; with its mean: the package with the mean of both"
     areas: list[tuple[str, ...]] = [("area under the ROC curve, against neutral", "n", "of neutral", "area", "95 % interval", "teacher's", "95 % interval")]
     areas += [(f"{each.unit}, {each.emotion}", str(each.n), str(each.n_neutral), *_interval(each.auc), *_interval(each.teacher_auc)) for each in units.emotions]
     yield from table(areas)

@@ -33,10 +33,21 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WithTeacher(msgspec.Struct, frozen=True, kw_only=True):
-    """An action unit of the package and of the teacher, over all faces and among those in which people clearly saw one emotion."""
+    """An action unit of the package and of the teacher.
+
+    Attributes:
+        overall: Over all faces.
+        within: Among those in which people clearly saw one emotion, by emotion.
+        teacher_mirrored: The teacher with itself: what it says of a picture, and of the same picture mirrored. Nobody can agree with who contradicts
+            himself: true values have a correlation of about the square root of this with either reading. Source: Spearman 1904, American Journal of
+            Psychology 15(1).
+        with_mean: The package with the mean of these two readings, in which half of the contradiction is gone.
+    """
 
     overall: Agreement
     within: dict[str, Agreement]
+    teacher_mirrored: Agreement
+    with_mean: Agreement
 
 
 class EmotionCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,12 +94,13 @@ class UnitsOnPhotographs(msgspec.Struct, frozen=True, kw_only=True):
     pose_error_deg: dict[str, float] | None
 
 
-def units_on_photographs(readings: FaceReadings, lessons: Taught, emotion: Labels, *, teacher: str, is_teacher: bool) -> UnitsOnPhotographs:
+def units_on_photographs(readings: FaceReadings, lessons: Taught, mirrored: Taught, emotion: Labels, *, teacher: str, is_teacher: bool) -> UnitsOnPhotographs:
     """Compare a package's action units with the teacher's and with what people saw.
 
     Args:
         readings: N pictures.
         lessons: The same pictures.
+        mirrored: The same, mirrored.
         emotion: int64[N], the clear majority, an index into `edge.result.EMOTIONS`; -1 where there is none.
         teacher: What to call it.
         is_teacher: The package is the teacher itself.
@@ -111,23 +123,36 @@ def units_on_photographs(readings: FaceReadings, lessons: Taught, emotion: Label
         n_pictures=both.size,
         n_both=int(both.sum()),
         n_of_class={name: int(chosen.sum()) for name, chosen in classes.items()},
-        correlation={} if is_teacher else _correlations(units, taught, classes, [unit for unit in SOUND_UNITS if unit not in lacking]),
+        correlation={} if is_teacher else _correlations(units, taught, mirrored.units[both], classes, [unit for unit in SOUND_UNITS if unit not in lacking]),
         not_compared="the package is the teacher" if is_teacher else f"not given: {', '.join(lacking)}" if lacking else "",
         emotions=tuple(_check(unit, name, units, taught, classes) for unit, name in EMOTION_CHECKS),
         pose_error_deg=None if is_teacher or np.isnan(pose).any() else dict(zip(("yaw", "pitch", "roll"), np.median(pose, axis=0).tolist(), strict=True)),
     )
 
 
-def _correlations(units: Numbers, taught: Numbers, classes: Mapping[str, NDArray[np.bool_]], named: list[str]) -> dict[str, WithTeacher]:
+def _correlations(units: Numbers, taught: Numbers, mirrored: Numbers, classes: Mapping[str, NDArray[np.bool_]], named: list[str]) -> dict[str, WithTeacher]:
     groups = {"": np.ones(len(units), bool), **{name: chosen for name, chosen in classes.items() if chosen.sum() >= LEAST_OF_CLASS}}
     # One group after the other, so that its samples are drawn once for all units.
     found: dict[str, dict[str, Agreement]] = {unit: {} for unit in named}
     for group, chosen in groups.items():
         for unit in named:
             column = ACTION_UNITS.index(unit)
-            ours, theirs = units[chosen, column], taught[chosen, column]
-            found[unit][group] = Agreement(n=ours.size, pearson=pearson(ours, theirs), spearman=spearman(ours, theirs))
-    return {unit: WithTeacher(overall=of[""], within={group: each for group, each in of.items() if group}) for unit, of in found.items()}
+            found[unit][group] = _agreement(units[chosen, column], taught[chosen, column])
+    twice: dict[str, tuple[Agreement, Agreement]] = {}
+    for unit in named:
+        ours, first, second = (each[:, ACTION_UNITS.index(unit)] for each in (units, taught, mirrored))
+        sure = ~np.isnan(second)
+        twice[unit] = _agreement(first[sure], second[sure]), _agreement(ours[sure], (first[sure] + second[sure]) / 2)
+    return {
+        unit: WithTeacher(
+            overall=of[""], within={group: each for group, each in of.items() if group}, teacher_mirrored=twice[unit][0], with_mean=twice[unit][1]
+        )
+        for unit, of in found.items()
+    }
+
+
+def _agreement(ours: Numbers, theirs: Numbers) -> Agreement:
+    return Agreement(n=ours.size, pearson=pearson(ours, theirs), spearman=spearman(ours, theirs))
 
 
 def _check(unit: str, emotion: str, units: Numbers, taught: Numbers, classes: Mapping[str, NDArray[np.bool_]]) -> EmotionCheck:

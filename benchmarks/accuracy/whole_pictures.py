@@ -43,6 +43,11 @@ class Taught:
         return ~np.isnan(self.pose_deg[:, 0])
 
 
+def joined(parts: Sequence[Taught]) -> Taught:
+    """Return what was said of several lists of pictures, as of one."""
+    return Taught(*(np.concatenate([getattr(each, name) for each in parts]) for name in ("units", "pose_deg", "points_px")))
+
+
 def taught(split: Split, say: Say) -> Taught:
     """Ask the teacher package what it sees in the pictures of a split; what it said once is in the user's cache folder.
 

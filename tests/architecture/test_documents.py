@@ -60,6 +60,26 @@ def test_accuracies_of_the_default_package_in_the_readme_are_those_that_were_mea
     assert "it is right on " + " and ".join(f"{_percent(each['accuracy'])} %" for each in through_detection) in (ROOT / "README.md").read_text()
 
 
+def test_what_precisions_lose_in_the_readme_is_what_their_card_says() -> None:
+    precisions = json.loads((_DEFAULT / "precisions/card.json").read_text())["precisions"]
+    fp16, int8 = (precisions[name] for name in ("fp16", "int8"))
+    whose = {"emotions": "clear majorities of FER+", "emotions (fer2013)": "FER2013's PrivateTest"}
+    rows = []
+    for half, eighth in zip(fp16["accuracy"], int8["accuracy"], strict=True):
+        right = [f"{_percent(each)} %" for each in (half["fp32"], half["value"], eighth["value"])]
+        rows.append(f"| {whose[half['output']]}, right | {' | '.join(right)} |")
+    for name, of, text in (("landmark error", "points", "points off by, in eye distances"), ("action unit error", "action_units", "action units off by, of 1")):
+        metrics = [card["stages"]["face"]["metrics"] for card in (fp16, int8)]
+        off = [next(f"{each['value']:.1g}" for each in of_one if (each["name"], each["of"]) == (name, of)) for of_one in metrics]
+        rows.append(f"| {text} | - | {' | '.join(off)} |")
+    machine = int8["machine"].split(",")[0]
+    for each, text in zip(int8["stages"]["face"]["latency"], ("one face", "a face, of eight"), strict=True):
+        fp32_ms, int8_ms = (f"{each[key] / each['batch']:.2f} ms" for key in ("fp32_ms", "ms"))
+        rows.append(f"| {text}, one thread of an {machine} | {fp32_ms} | - | {int8_ms} |")
+    readme = (ROOT / "README.md").read_text()
+    assert [row for row in rows if row not in readme] == []
+
+
 def _percent(share: float) -> str:
     return f"{share:.1%}".removesuffix("%")
 

@@ -218,24 +218,32 @@ def test_a_unit_that_copies_an_emotion_fails_within_it(both: Package) -> None:
     smile = np.where(emotion == EMOTIONS.index("happy"), rng.uniform(0.4, 1.0, n), rng.uniform(0.0, 0.1, n))
     taught = np.tile(smile[:, np.newaxis], (1, 15))
     lessons = Taught(taught, np.zeros((n, 3)), np.zeros((n, 17, 2)))
+    # Of every fifth the teacher is not sure when it is mirrored.
+    contradicted = np.where(np.arange(n)[:, np.newaxis] % 5, taught + rng.normal(0, taught.std(), (n, 15)), np.nan)
+    mirrored = Taught(contradicted, np.zeros((n, 3)), np.zeros((n, 17, 2)))
     with Networks(both, "fp32") as networks:
         readings = networks.faces(((lambda: np.zeros((8, 8, 3), np.uint8), None) for _ in range(n)), n, "seen")
     assert not readings.found.any()
     with pytest.raises(ConfigError, match="expected at least 20 pictures of 400 in which package and teacher find a face, got 0"):
-        units_on_photographs(readings, lessons, emotion, teacher="t", is_teacher=False)
+        units_on_photographs(readings, lessons, mirrored, emotion, teacher="t", is_teacher=False)
     readings.found[:] = True
     readings.units[:] = rng.uniform(0, 0.05, (n, 15)) + 0.8 * (emotion == EMOTIONS.index("happy"))[:, np.newaxis]
-    figures = units_on_photographs(readings, lessons, emotion, teacher="t", is_teacher=False)
+    figures = units_on_photographs(readings, lessons, mirrored, emotion, teacher="t", is_teacher=False)
     assert figures.correlation["AU12"].overall.pearson.estimate > 0.9
     assert abs(figures.correlation["AU12"].within["happy"].pearson.estimate) < 0.2
     assert "angry" not in figures.correlation["AU12"].within
     readings.units[:, column] = taught[:, column]
-    figures = units_on_photographs(readings, lessons, emotion, teacher="t", is_teacher=False)
+    figures = units_on_photographs(readings, lessons, mirrored, emotion, teacher="t", is_teacher=False)
     assert figures.correlation["AU12"].within["happy"].pearson.estimate == pytest.approx(1)
+    # With as much noise as signal in one of two readings: sqrt(1/2) with each other, and sqrt(1 / (1 + 1/4)) of the truth with their mean.
+    twice = figures.correlation["AU12"]
+    assert (twice.teacher_mirrored.n, twice.with_mean.n) == (320, 320)
+    assert twice.teacher_mirrored.pearson.estimate == pytest.approx(0.707, abs=0.06)
+    assert twice.with_mean.pearson.estimate == pytest.approx(0.894, abs=0.04)
     check = next(each for each in figures.emotions if each.unit == "AU12")
     assert (check.n, check.n_neutral, check.auc and check.auc.estimate) == (200, 200, 1.0)
     assert figures.pose_error_deg is None  # the readings have none
-    alone = units_on_photographs(readings, lessons, emotion, teacher="t", is_teacher=True)
+    alone = units_on_photographs(readings, lessons, mirrored, emotion, teacher="t", is_teacher=True)
     assert (alone.correlation, alone.not_compared) == ({}, "the package is the teacher")
 
 

@@ -15,6 +15,7 @@ from converters.training.affect.export import answers_of, to_onnx
 from converters.training.affect.labelled_faces import POINTS, LabelledFaces
 from converters.training.affect.learning import Schedule, Source, answers, train
 from converters.training.affect.network import OUTPUTS, SIDE_PX, FaceNetwork
+from converters.training.affect.recipe import Plan, learn
 from edge import crop
 from edge.errors import ConfigError
 from edge.face import Face, frame_from_crop
@@ -150,3 +151,24 @@ def test_temperatures_and_export_keep_what_the_network_says(small: Source) -> No
     model = to_onnx(network)
     assert [value.name for value in model.graph.output] == list(OUTPUTS)
     assert {name: values.shape for name, values in answers_of(network, views.crops).items()} == {name: (4, n) for name, n in OUTPUTS.items()}
+
+
+def test_the_longer_profile_goes_on_where_the_shorter_one_ends(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    sources = [Source(drawn_faces(256), are_crops=False, share=0.5)]
+    said: list[str] = []
+    short = learn(sources, Plan(people=0, epochs=1, finish=0), tmp_path, say=said.append)
+    assert short.finish is None
+    n_said = len(said)
+    long = learn(sources, Plan(people=0, epochs=1, finish=1), tmp_path, say=said.append)
+    assert said[n_said : n_said + 2] == ["goes on after epoch 1 of 1", "the second part"]  # nothing of the first part is learned again
+    assert long.finish is not None
+    assert (long.finish.epochs, long.finish.peak < long.schedule.peak, long.seconds > short.seconds) == (1, True, True)
+    views = plain_views(sources[0].faces, np.arange(32), are_crops=False)
+    with torch.inference_mode():
+        before, after, again = (
+            each.network(torch.from_numpy(views.crops))[0]
+            for each in (short, long, learn(sources, Plan(people=0, epochs=1, finish=1), tmp_path, say=said.append))
+        )
+    assert (after - before).abs().max() > 1e-3
+    assert torch.equal(after, again)

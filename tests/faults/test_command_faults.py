@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("models")
     ("arguments", "code", "message"),
     [
         ([], 2, "no source"),
-        (["--source", "sample", "--precision", "int8"], 4, "package 'default' has no int8 networks: it offers fp32"),
+        (["--source", "sample", "--model", "mesh-chain", "--precision", "int8"], 4, "package 'mesh-chain' has no int8 networks: it offers fp32"),
         (["--source", "sample", "--smooth", "hmm"], 2, "not yet: --smooth hmm"),
         (["--source", "sample", "--display", "web:80"], 2, "not yet: --display web:80"),
         (["--source", "sample", "--slo-ms", "50"], 2, "not yet: --slo-ms"),

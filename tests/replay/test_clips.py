@@ -95,7 +95,9 @@ def test_the_summary_agrees_with_the_records(sample: tuple[Records, dict[str, An
     assert summary["frames"] == 472
     assert summary["faces"] == sum(len(record["faces"]) for record in records)
     assert (summary["exit"], summary["dropped"], summary["age_ms"]) == ("done", 0, None)
-    assert (summary["engine"], summary["precision"], summary["model"]) == ("onnxruntime", "fp32", "default")
+    assert (summary["engine"], summary["model"]) == ("onnxruntime", "default")
+    # Whichever was faster here when it started.
+    assert summary["precision"] in ("fp32", "int8")
 
 
 def test_the_same_clip_gives_the_same_records(clip: Clip, tmp_path: Path) -> None:

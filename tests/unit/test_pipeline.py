@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import cv2
@@ -96,10 +98,11 @@ def test_interrupted_while_it_waits_for_a_plan_it_closes_the_source(package: Pat
 
     def press_ctrl_c() -> None:
         # While it is being opened, GStreamer's or ONNX Runtime's code may run, which drops what a signal raises: only when it waits.
-        while not any(thread.name.startswith("tensorrt toy-affect") for thread in threading.enumerate()):
+        main = threading.main_thread().ident or 0
+        while "wait_until_opened" not in [frame.name for frame in traceback.extract_stack(sys._current_frames()[main])]:
             time.sleep(0.05)
         time.sleep(0.5)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGINT)
 
     interrupt = threading.Thread(target=press_ctrl_c, daemon=True)
     with one_builder(tmp_path / "state/plans", say=print):  # so that it waits

@@ -47,7 +47,7 @@ _N_RECORDED = 16
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """How long a profile learns.
 
     Attributes:
@@ -62,7 +62,7 @@ class _Plan:
 
 
 # `cpu`: under two hours on two cores. `long`: five. That of a GPU was not run yet.
-_PLANS: Mapping[Profile, _Plan] = {"cpu": _Plan(3000, 45, 0), "long": _Plan(3000, 45, 45), "gpu": _Plan(6000, 150, 50)}
+_PLANS: Mapping[Profile, Plan] = {"cpu": Plan(3000, 45, 0), "long": Plan(3000, 45, 45), "gpu": Plan(6000, 150, 50)}
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,36 +125,63 @@ def train_default(data: Path, geometry: Path, out: Path, *, profile: Profile | N
     renders = rendered_faces(geometry, split="train", n_people=plan.people, per_person=_PER_PERSON, say=say, processes=len(os.sched_getaffinity(0)))
     sources = [Source(photographs.splits[TRAINING], are_crops=True), Source(with_points(renders), are_crops=False, share=_RENDERS_SEEN)]
     sources += [Source(with_points(LabelledFaces.load(path)), are_crops=False) for path in own]
-    schedule = Schedule(epochs=plan.epochs, seed=_SEED)
-    network = first = train(FaceNetwork, sources, schedule, out / _FIRST, say=say)
-    seconds, finish = seconds_learned(out / _FIRST), None
-    if plan.finish:
-        say("the second part")
-        finish = Schedule(epochs=plan.finish, peak=_FINISH_PEAK, seed=_SEED + 1)
-        clearer = [replace(source, share=1.0, spoiled=_FINISH_SPOILED) for source in sources]
-        network = train(lambda: first, clearer, finish, out / _SECOND, say=say)
-        seconds += seconds_learned(out / _SECOND)
+    learned = learn(sources, plan, out, say=say)
+    network = learned.network
     temperatures, losses = _set_right(network, photographs.splits[PUBLIC_TEST])
     crops = _recorded_crops()
     files = store_network(to_onnx(network), crops, answers_of(network, crops[:, np.newaxis].astype(np.float32) / 127.5 - 1), out / FILE)
     card = Trained(
         name="default",
         profile=profile,
-        schedule=asdict(schedule),
-        finish=asdict(finish) if finish else None,
+        schedule=asdict(learned.schedule),
+        finish=asdict(learned.finish) if learned.finish else None,
         n_parameters=n_parameters(network),
         sources={source.faces.source: len(source.faces) for source in sources},
         data=_data(photographs, geometry, own),
         left_out=dict(photographs.n_left_out),
         temperatures=temperatures,
         cross_entropy=losses,
-        minutes=round(seconds / 60, 1),
+        minutes=round(learned.seconds / 60, 1),
         machine=torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         versions={"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy", "onnx", "opencv-python-headless")}},
         files=files,
     )
     (out / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n")
     return card
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A network that has learned what a plan says, and how long that took on this machine, over all starts."""
+
+    network: FaceNetwork
+    schedule: Schedule
+    finish: Schedule | None
+    seconds: float
+
+
+def learn(sources: Sequence[Source], plan: Plan, out: Path, *, say: Say) -> Learned:
+    """Train the network in one part or in two, or go on where that was stopped.
+
+    Args:
+        sources: What to learn from.
+        plan: How long. The second part sees all of each source, spoiled half as often.
+        out: Gets a folder of checkpoints for each part.
+        say: Takes progress lines.
+
+    Raises:
+        ConfigError: A checkpoint is of another schedule.
+    """
+    schedule = Schedule(epochs=plan.epochs, seed=_SEED)
+    first = train(FaceNetwork, sources, schedule, out / _FIRST, say=say)
+    seconds = seconds_learned(out / _FIRST)
+    if not plan.finish:
+        return Learned(first, schedule, None, seconds)
+    say("the second part")
+    finish = Schedule(epochs=plan.finish, peak=_FINISH_PEAK, seed=_SEED + 1)
+    clearer = [replace(source, share=1.0, spoiled=_FINISH_SPOILED) for source in sources]
+    network = train(lambda: first, clearer, finish, out / _SECOND, say=say)
+    return Learned(network, schedule, finish, seconds + seconds_learned(out / _SECOND))
 
 
 def with_points(faces: LabelledFaces) -> LabelledFaces:
