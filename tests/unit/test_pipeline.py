@@ -105,11 +105,16 @@ def test_interrupted_while_it_waits_for_a_plan_it_closes_the_source(package: Pat
         signal.pthread_kill(main, signal.SIGINT)
 
     interrupt = threading.Thread(target=press_ctrl_c, daemon=True)
-    with one_builder(tmp_path / "state/plans", say=print):  # so that it waits
-        interrupt.start()
-        with pytest.raises(KeyboardInterrupt):
-            Pipeline(source=picture, model=package, engine="tensorrt", opened=source)
-    interrupt.join()
+    # What a shell starts in the background ignores the signal, unless it asks for it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with one_builder(tmp_path / "state/plans", say=print):  # so that it waits
+            interrupt.start()
+            with pytest.raises(KeyboardInterrupt):
+                Pipeline(source=picture, model=package, engine="tensorrt", opened=source)
+        interrupt.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     with pytest.raises(CaptureError, match="is closed"):
         source.read(0.1)
 
