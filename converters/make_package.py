@@ -83,8 +83,8 @@ def make_package(
         constant = "".join(f"; {output.n_constant} numbers of '{output.name}' are the same for all of them" for output in report.outputs if output.n_constant)
         say(f"parity {manifest.name}/{name}: {worst:.1e} of the outputs' own deviation over {report.n_inputs} inputs (limit {run.limit:.2g}){constant}")
         reports[name] = report
-    if gone := [precision for precision in _precisions(folder) if reduced is None or precision not in reduced.offered]:
-        say(f"{folder} is replaced whole, with its {' and '.join(gone)}: python -m converters quantize makes them again")
+    if gone := _precisions(folder):
+        say(f"{folder} is replaced whole, with its {' and '.join(gone)}{', by stored ones' if reduced else ''}: python -m converters quantize makes them again")
 
     def fill(new: Path) -> None:
         _write(new, manifest, models, reports, reduced)

@@ -150,7 +150,9 @@ def _unpack(recipe: StoredRecipe, say: Say) -> None:
         comparisons.append(Comparison(stage.name, original, recipe.max_relative_error))
         inputs[stage.name] = original.inputs
     reduced = load_precisions(recipe.folder, models)
-    if reduced is not None:
+    if reduced is None:
+        say(f"no FP16 or INT8 lies in {recipe.folder}: the package runs in FP32 alone")
+    else:
         for stage, comparison in zip(manifest.stages, comparisons, strict=True):
             _require_right_here(reduced, stage, comparison.original.run(inputs[stage.name]), inputs[stage.name], say)
     make_package(manifest, models, comparisons, inputs, folder=models_dir() / manifest.name, reduced=reduced, say=say)

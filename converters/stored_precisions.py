@@ -104,11 +104,10 @@ def store_precisions(package: Package, folder: Path) -> Path:
     manifest = package.manifest
     if not manifest.precisions:
         raise PackageRefused(f"package '{package.name}' offers no precision beside fp32", hint="python -m converters quantize makes them")
-    plain = {stage.name: onnx.load(package.model_path(stage)) for stage in manifest.stages}
-
     card = read_card(package.path)
     if card is None:
         raise PackageRefused(f"the {CARD} of package '{package.name}' cannot be read", hint="python -m converters quantize writes it")
+    plain = {stage.name: onnx.load(package.model_path(stage)) for stage in manifest.stages}
 
     def fill(new: Path) -> None:
         new.mkdir()

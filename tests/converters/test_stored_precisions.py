@@ -54,6 +54,8 @@ def test_pull_makes_them_as_they_were_judged(stored: Path) -> None:
         assert judged.fp32_sha256 == package.manifest.files["face.onnx"]
     assert set(package.manifest.evidence) == {"parity.json", CARD}
     assert package_state("default") == "installed"
+    pull_package("default", force=True, say=said.append)
+    assert f"{package.path} is replaced whole, with its fp16 and int8, by stored ones: python -m converters quantize makes them again" in said
     assert len(quantised_nodes(onnx.load(package.path / "face.int8.onnx"))) == card.precisions["int8"].stages["face"].n_quantised > 10
     choice = choose("onnxruntime", "int8", package)
     engines = open_engines(package, choice)
@@ -149,5 +151,7 @@ def test_without_them_the_package_runs_in_fp32(stored: Path) -> None:
     shutil.rmtree(stored / PRECISIONS)
     assert load_precisions(stored, _fp32()) is None
     assert known_packages.recipe("default").manifest.precisions == {}
-    assert load_package(pull_package("default", force=False, say=print)).offers == ("fp32",)
+    said: list[str] = []
+    assert load_package(pull_package("default", force=False, say=said.append)).offers == ("fp32",)
+    assert f"no FP16 or INT8 lies in {stored}: the package runs in FP32 alone" in said
     assert package_state("default") == "installed"

@@ -33,7 +33,11 @@ def sample(clip: Clip, models: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("sample")
     run = edge_run("--source", "sample", "--raw", "--output", folder / "out.jsonl", "--summary", folder / "s.json")
     assert run.returncode == 0, run.stderr
-    return records_of(folder / "out.jsonl"), json.loads((folder / "s.json").read_text())
+    summary = json.loads((folder / "s.json").read_text())
+    # Which precision `auto` takes depends on the machine; what the summary says of it does not.
+    assert f"default on {summary['engine']}, {summary['precision']}\n" in run.stderr
+    assert f"; {summary['precision']}: measured here, " in run.stderr
+    return records_of(folder / "out.jsonl"), summary
 
 
 def test_every_frame_of_the_sample_has_a_record_in_order(sample: tuple[Records, dict[str, Any]]) -> None:
