@@ -53,15 +53,16 @@ def _run(peer: str, rate_fps: float, *, others_cpu: float = 0.0, frames: int = 4
 
 def test_a_slower_peer_is_found_slower_in_turns(any_clip: Path, tmp_path: Path) -> None:
     log = tmp_path / "order"
-    report = compare([toy_peer("edge", log, frame_ms=5), toy_peer("fer", log, frame_ms=25), toy_peer("mediapipe", log, frame_ms=5)], any_clip, rounds=3)
+    report = compare([toy_peer("edge", log, frame_ms=5), toy_peer("fer", log, frame_ms=60), toy_peer("mediapipe", log, frame_ms=5)], any_clip, rounds=3)
     assert len(report.ratios["fer"]) == 3
-    assert min(report.ratios["fer"]) > 3.0
+    # twice its budget: a busy machine does not make it pass or fail
+    assert min(report.ratios["fer"]) > 8.0
     assert 0.5 < sorted(report.ratios["mediapipe"])[1] < 2.0
     # every round begins with the next one
     assert log.read_text().split() == ["edge", "fer", "mediapipe", "fer", "mediapipe", "edge", "mediapipe", "edge", "fer"]
     fer = next(verdict for verdict in report.verdicts if verdict.name == "peers.fer")
     assert fer.word == ("invalid" if report.invalid else "pass")
-    assert report.runs["fer"][0].interval_ms["p50"] == pytest.approx(25, rel=0.2)
+    assert report.runs["fer"][0].interval_ms["p50"] == pytest.approx(60, rel=0.2)
     assert report.runs["fer"][0].flips_per_100 == 100.0
     assert "not run" not in "\n".join(report.lines())
     assert msgspec.json.decode(msgspec.json.encode(report), type=PeersReport) == report

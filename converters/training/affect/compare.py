@@ -30,7 +30,7 @@ from converters.training.affect.comparison_report import Comparison, Figures, Re
 from converters.training.affect.export import INPUT, to_onnx
 from converters.training.affect.fer2013_faces import read_fer2013_faces
 from converters.training.affect.labelled_faces import UNITS, LabelledFaces, Numbers
-from converters.training.affect.learning import Schedule, Source, seconds_learned, train
+from converters.training.affect.learning import Schedule, Source, train
 from converters.training.affect.network import n_parameters
 from converters.training.affect.recipe import with_points
 from converters.training.affect.rendered_faces import rendered_faces
@@ -155,8 +155,6 @@ def _result(name: str, candidate: Candidate, material: Material, views: tuple[Vi
         faces=material.sizes,
         n_parameters=n_parameters(network),
         n_macs=count_macs(model, batch=1),
-        training_s_a_face=_seconds_a_face(material, schedule, folder / CHECKPOINTS),
-        trained_on=torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, threads: {torch.get_num_threads()}",
         fp32=_figures(name, folder / _FP32, *views),
         int8=None if refused else _figures(f"{name} in INT8", folder / _INT8, *views),
         int8_refused=refused,
@@ -187,11 +185,6 @@ def _make_int8(model: onnx.ModelProto, material: Material, path: Path) -> str:
     except ConversionError as error:
         return str(error)
     return ""
-
-
-def _seconds_a_face(material: Material, schedule: Schedule, folder: Path) -> float:
-    steps = sum(source.n_seen for source in material.sources) // schedule.batch
-    return seconds_learned(folder) / (schedule.epochs * steps * schedule.batch)
 
 
 def _figures(name: str, path: Path, photographs: Views, renders: Views) -> Figures:

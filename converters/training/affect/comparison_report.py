@@ -20,7 +20,7 @@ _PANEL_INCH = (4.2, 4.0)
 _COLUMNS = (
     *("candidate", "what", "parameters (M)", "MACs (M)", "FER2013 (%)", "FER+ (%)", "AU AUC", "teacher r"),
     *(f"{form} ms a face, batch {batch}" for form in ("FP32", "INT8") for batch in BATCHES),
-    *("INT8 FER2013 (%)", "INT8 FER+ (%)", "INT8 AU AUC", "peak rate", "learning (ms a face)"),
+    *("INT8 FER2013 (%)", "INT8 FER+ (%)", "INT8 AU AUC", "peak rate"),
 )
 
 
@@ -66,8 +66,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         faces: How many, by their source.
         n_parameters: Numbers that were learned.
         n_macs: Multiplications with a sum behind them, for one face.
-        training_s_a_face: Wall time of learning from one face once, its preparation included.
-        trained_on: Where that was measured.
         fp32: The network as it was exported.
         int8: In INT8, as the CPU runs it; None where there is none.
         int8_refused: Why there is none; empty where there is one.
@@ -79,8 +77,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     faces: dict[str, int]
     n_parameters: int
     n_macs: int
-    training_s_a_face: float
-    trained_on: str
     fp32: Figures
     int8: Figures | None
     int8_refused: str
@@ -137,7 +133,6 @@ def table(comparison: Comparison) -> str:
         f"- AU AUC: mean over the 15 units, on {first.fp32.n_renders:,} rendered faces (synthetic). Teacher r: mean correlation with"
         f" MediaPipe's units, where they are sound, on {first.fp32.n_taught:,} faces of PublicTest.",
         f"- Latency: median wall time in ONNX Runtime, one thread, divided by the batch; all networks in turns in one process on {comparison.processor}.",
-        f"- Learning: wall time on {first.trained_on}.",
         f"- Versions: {', '.join(f'{name} {number}' for name, number in comparison.versions.items())}.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
@@ -157,7 +152,7 @@ def _cells(row: Row) -> list[str]:
         *(f"{timing.ms / timing.batch:.2f}" for timing in row.fp32),
         *([f"{timing.ms / timing.batch:.2f}" for timing in row.int8] or [none] * len(BATCHES)),
         *([none] * 3 if result.int8 is None else _accuracies(result.int8)),
-        *(f"{result.schedule['peak']:g}", f"{1000 * result.training_s_a_face:.2f}"),
+        f"{result.schedule['peak']:g}",
     ]
 
 
