@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 from benchmarks.budgets import Budget, Verdict, judge, load_budgets
 from benchmarks.environment import describe_machine, load_averages
 from benchmarks.estimates import Interval, median_interval, percentile, spread
-from benchmarks.peer_run import Peer, PeerRun, run_peer
+from benchmarks.peer_run import TURN_S, Peer, PeerRun, rate_of_turn, take_turn
 from benchmarks.timed_process import RunFailed, progress
 from edge.errors import MissingDependency
 
@@ -29,7 +30,7 @@ class PeersReport(msgspec.Struct, frozen=True):
         load_after: Load averages after it.
         what: What was run, by peer.
         runs: Every pass, by peer, in the order of the rounds.
-        ratios: Our rate over the peer's, one number a round.
+        ratios: Our rate over the peer's in its turn, one number a round.
         not_run: Why a peer has no numbers.
         invalid: Why the numbers cannot be trusted; empty where they can.
         verdicts: One for each budget.
@@ -53,13 +54,14 @@ class PeersReport(msgspec.Struct, frozen=True):
         return [*table, *(f"invalid: {reason}" for reason in self.invalid), *(verdict.line() for verdict in self.verdicts)]
 
 
-def compare(peers: Sequence[Peer], clip: Path, rounds: int) -> PeersReport:
-    """Run every peer `rounds` times over the clip, interleaved, the order rotated by one in each round.
+def compare(peers: Sequence[Peer], clip: Path, rounds: int, turn_s: float = TURN_S) -> PeersReport:
+    """Let every peer take `rounds` turns over the clip, interleaved, the order rotated by one in each round.
 
     Args:
         peers: The first one is ours.
         clip: An existing file.
         rounds: At least 2.
+        turn_s: See `take_turn`.
 
     Raises:
         RunFailed: Our own run failed; a failing rival is only reported as `not run`.
@@ -68,25 +70,26 @@ def compare(peers: Sequence[Peer], clip: Path, rounds: int) -> PeersReport:
     able, not_run = _prepared(peers)
     runs: Runs = defaultdict(list)
     for number in range(rounds):
-        for turn in range(len(able)):
-            peer = able[(number + turn) % len(able)]
+        for place in range(len(able)):
+            peer = able[(number + place) % len(able)]
             if peer.name in not_run:
                 continue
             try:
-                run = run_peer(peer, clip, number)
+                turn = take_turn(peer, clip, number, turn_s)
             except RunFailed as error:
                 if peer.name == OURS:
                     raise
                 not_run[peer.name] = str(error)
                 continue
-            runs[peer.name].append(run)
-            times = f"{run.rate_fps:7.1f} frames/s, first result after {run.first_result_s:.2f} s"
-            progress(f"round {number + 1}/{rounds}  {peer.name:10}{times}, others used {run.others_cpu:.1%} of the CPU")
+            runs[peer.name] += turn
+            times = f"{rate_of_turn(turn):7.1f} frames/s in {len(turn)} passes, first result after {turn[0].first_result_s:.2f} s"
+            progress(f"round {number + 1}/{rounds}  {peer.name:10}{times}, others used at most {max(run.others_cpu for run in turn):.1%} of the CPU")
     complete = {name: done for name, done in runs.items() if name not in not_run}
     budgets = load_budgets()
     invalid = why_invalid(complete, budgets)
     rivals = [name for name in complete if name != OURS]
-    ratios = {name: [ours.rate_fps / theirs.rate_fps for ours, theirs in zip(complete[OURS], complete[name], strict=True)] for name in rivals}
+    rates = {name: turn_rates(done) for name, done in complete.items()}
+    ratios = {name: [ours / theirs for ours, theirs in zip(rates[OURS], rates[name], strict=True)] for name in rivals}
     return PeersReport(
         schema="edge.benchmark.peers/1",
         clip={"name": clip.name, "bytes": clip.stat().st_size},
@@ -99,6 +102,11 @@ def compare(peers: Sequence[Peer], clip: Path, rounds: int) -> PeersReport:
         invalid=invalid,
         verdicts=_verdicts([peer.name for peer in peers if peer.name != OURS], ratios, not_run, invalid, budgets),
     )
+
+
+def turn_rates(runs: Sequence[PeerRun]) -> list[float]:
+    """Return the frames per second of each turn, in the order of the rounds."""
+    return [rate_of_turn(list(turn)) for _, turn in itertools.groupby(runs, key=lambda run: run.round)]
 
 
 def why_invalid(runs: Mapping[str, Sequence[PeerRun]], budgets: Mapping[str, Budget]) -> list[str]:
@@ -115,7 +123,7 @@ def why_invalid(runs: Mapping[str, Sequence[PeerRun]], budgets: Mapping[str, Bud
         if loud:
             worst = max(loud, key=lambda run: run.others_cpu)
             reasons.append(f"other processes used {worst.others_cpu:.0%} of the CPU while {name} ran in round {worst.round + 1} (limit {others_cpu.limit:.0%})")
-        width = spread([run.rate_fps for run in done])
+        width = spread(turn_rates(done))
         if not widest.holds(width):
             reasons.append(f"the rates of {name} spread over {width:.0%} of their median (limit {widest.limit:.0%})")
     if len({run.frames for done in runs.values() for run in done}) > 1:
@@ -151,7 +159,7 @@ def _verdicts(
 
 
 def _peer_line(name: str, what: str, runs: Sequence[PeerRun]) -> str:
-    rates = [run.rate_fps for run in runs]
+    rates = turn_rates(runs)
     middle = {key: percentile([run.interval_ms[key] for run in runs], 50) for key in ("p50", "p95", "p99")}
     flips = runs[0].flips_per_100
     return (

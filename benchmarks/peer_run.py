@@ -1,4 +1,7 @@
-"""One peer, one pass over the clip: the same clock boundaries for everybody.
+"""One peer, one turn of passes over the clip: the same clock boundaries for everybody.
+
+A pass is one process over the whole clip. A turn is as many passes as fill `TURN_S`: a fast program's single pass is over in two seconds, in which a shared
+machine's clock may be anywhere.
 
 Each program says when each of its results was there (CLOCK_MONOTONIC, the same clock in every process). From these times alone follow
 
@@ -29,6 +32,7 @@ from benchmarks.peer_environments import peer_python
 from benchmarks.timed_process import RunFailed, TimedProcess, run_timed
 
 RUN_TIMEOUT_S = 900.0
+TURN_S = 10.0  # from first results to last ones, all passes of a turn together
 RESULT_FILE = "results.jsonl"
 EDGE_RUN = (sys.executable, "-c", "import sys; from edge.cli import main; sys.exit(main())")  # edge-run of this checkout, installed or not
 
@@ -53,7 +57,7 @@ class Peer:
 
 
 class PeerRun(msgspec.Struct, frozen=True):
-    """What one pass gave; see the module for the boundaries of each time."""
+    """What one pass gave; see the module for the boundaries of each time. `round` is that of its turn."""
 
     peer: str
     round: int
@@ -67,6 +71,11 @@ class PeerRun(msgspec.Struct, frozen=True):
     cpu_s: float
     others_cpu: float
     flips_per_100: float | None
+
+    @property
+    def results_s(self) -> float:
+        """Seconds from the first result to the last."""
+        return (self.frames - 1) / self.rate_fps
 
 
 class PeerReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +95,23 @@ def known_peers() -> tuple[Peer, ...]:
         _rival("fer", "fer 25.10.3 with its defaults (Haar cascade, quantised TFLite), cv2.VideoCapture"),
         _rival("mediapipe", "MediaPipe 0.10.21 Face Landmarker, video mode, blendshapes, one face, cv2.VideoCapture"),
     )
+
+
+def take_turn(peer: Peer, clip: Path, round_number: int, turn_s: float = TURN_S) -> list[PeerRun]:
+    """Run a peer over the clip until its passes have taken `turn_s`; at least once.
+
+    Raises:
+        RunFailed: As `run_peer`.
+    """
+    runs: list[PeerRun] = []
+    while not runs or sum(run.results_s for run in runs) < turn_s:
+        runs.append(run_peer(peer, clip, round_number))
+    return runs
+
+
+def rate_of_turn(runs: Sequence[PeerRun]) -> float:
+    """Return the frames per second of the passes of one turn: results after each pass's first one, over the time that they took together."""
+    return sum(run.frames - 1 for run in runs) / sum(run.results_s for run in runs)
 
 
 def run_peer(peer: Peer, clip: Path, round_number: int) -> PeerRun:

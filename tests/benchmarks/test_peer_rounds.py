@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from benchmarks.budgets import load_budgets
-from benchmarks.peer_rounds import PeersReport, compare, why_invalid
-from benchmarks.peer_run import Peer, PeerRun, run_peer
+from benchmarks.peer_rounds import PeersReport, compare, turn_rates, why_invalid
+from benchmarks.peer_run import Peer, PeerRun, rate_of_turn, run_peer
 from benchmarks.timed_process import RunFailed, machine_busy_s, run_timed
 from tests.benchmarks.toy_peers import absent_peer, program_peer, toy_peer
 
@@ -53,7 +53,9 @@ def _run(peer: str, rate_fps: float, *, others_cpu: float = 0.0, frames: int = 4
 
 def test_a_slower_peer_is_found_slower_in_turns(any_clip: Path, tmp_path: Path) -> None:
     log = tmp_path / "order"
-    report = compare([toy_peer("edge", log, frame_ms=5), toy_peer("fer", log, frame_ms=60), toy_peer("mediapipe", log, frame_ms=5)], any_clip, rounds=3)
+    report = compare(
+        [toy_peer("edge", log, frame_ms=5), toy_peer("fer", log, frame_ms=60), toy_peer("mediapipe", log, frame_ms=5)], any_clip, rounds=3, turn_s=0
+    )
     assert len(report.ratios["fer"]) == 3
     # twice its budget: a busy machine does not make it pass or fail
     assert min(report.ratios["fer"]) > 8.0
@@ -66,6 +68,23 @@ def test_a_slower_peer_is_found_slower_in_turns(any_clip: Path, tmp_path: Path) 
     assert report.runs["fer"][0].flips_per_100 == 100.0
     assert "not run" not in "\n".join(report.lines())
     assert msgspec.json.decode(msgspec.json.encode(report), type=PeersReport) == report
+
+
+def test_a_turn_lasts_until_its_passes_fill_it(any_clip: Path, tmp_path: Path) -> None:
+    log = tmp_path / "order"
+    # 19 intervals of 20 ms are .38 s a pass
+    report = compare([toy_peer("edge", log, frame_ms=20), toy_peer("fer", log, frame_ms=200)], any_clip, rounds=2, turn_s=1.0)
+    assert log.read_text().split() == ["edge", "edge", "edge", "fer", "fer", "edge", "edge", "edge"]
+    assert [run.round for run in report.runs["edge"]] == [0, 0, 0, 1, 1, 1]
+    assert len(report.ratios["fer"]) == 2
+
+
+def test_the_rate_of_a_turn_is_its_frames_over_its_time() -> None:
+    # 100 intervals in 1 s and 100 in 4 s: 200 in 5 s, not the mean of 100 and 25
+    assert rate_of_turn([_run("edge", 100, frames=101), _run("edge", 25, frames=101)]) == pytest.approx(40)
+    assert turn_rates([_run("edge", 100), _run("edge", 100), _run("edge", 50, number=1)]) == pytest.approx([100, 50])
+    # a slow pass beside fast ones of its turn does not make the rounds incomparable
+    assert why_invalid({"edge": [_run("edge", rate, number=number) for number in (0, 1) for rate in (100, 60)]}, load_budgets()) == []
 
 
 def test_the_rate_leaves_out_loading_and_the_first_frame(any_clip: Path) -> None:
@@ -89,7 +108,7 @@ print(json.dumps({"schema": "edge.peer/1", "t_open_ns": opened, "t_done_ns": don
 
 def test_load_of_others_makes_a_run_invalid(any_clip: Path, tmp_path: Path, busy_machine: None) -> None:
     log = tmp_path / "order"
-    report = compare([toy_peer("edge", log, frame_ms=5), toy_peer("fer", log, frame_ms=25)], any_clip, rounds=2)
+    report = compare([toy_peer("edge", log, frame_ms=5), toy_peer("fer", log, frame_ms=25)], any_clip, rounds=2, turn_s=0)
     assert any("other processes used" in reason for reason in report.invalid)
     assert {verdict.word for verdict in report.verdicts} == {"invalid"}
     assert any(line.startswith("invalid: other processes used") for line in report.lines())
@@ -107,18 +126,18 @@ def test_own_work_is_not_load_of_others() -> None:
 
 def test_what_makes_runs_incomparable() -> None:
     budgets = load_budgets()
-    steady = {"edge": [_run("edge", 100), _run("edge", 104)], "fer": [_run("fer", 20), _run("fer", 21)]}
+    steady = {"edge": [_run("edge", 100), _run("edge", 104, number=1)], "fer": [_run("fer", 20), _run("fer", 21, number=1)]}
     assert why_invalid(steady, budgets) == []
-    wide = steady | {"fer": [_run("fer", 20), _run("fer", 30)]}
+    wide = steady | {"fer": [_run("fer", 20), _run("fer", 30, number=1)]}
     assert why_invalid(wide, budgets) == ["the rates of fer spread over 40% of their median (limit 25%)"]
     loud = steady | {"fer": [_run("fer", 20), _run("fer", 21, others_cpu=0.11, number=1)]}
     assert why_invalid(loud, budgets) == ["other processes used 11% of the CPU while fer ran in round 2 (limit 10%)"]
-    short = steady | {"fer": [_run("fer", 20), _run("fer", 21, frames=471)]}
+    short = steady | {"fer": [_run("fer", 20), _run("fer", 21, frames=471, number=1)]}
     assert why_invalid(short, budgets) == ["the peers did not see the same frames: edge [472], fer [471, 472]"]
 
 
 def test_a_missing_environment_is_not_run_and_has_no_number(any_clip: Path, tmp_path: Path) -> None:
-    report = compare([toy_peer("edge", tmp_path / "order", frame_ms=2), absent_peer("fer")], any_clip, rounds=2)
+    report = compare([toy_peer("edge", tmp_path / "order", frame_ms=2), absent_peer("fer")], any_clip, rounds=2, turn_s=0)
     assert report.runs.keys() == {"edge"}
     assert report.ratios == {}
     (verdict,) = report.verdicts
@@ -129,11 +148,11 @@ def test_a_missing_environment_is_not_run_and_has_no_number(any_clip: Path, tmp_
 
 def test_a_rival_that_crashes_is_not_run_and_ours_is_an_error(any_clip: Path, tmp_path: Path) -> None:
     crash = "import sys; sys.stderr.write('no model file'); sys.exit(4)"
-    report = compare([toy_peer("edge", tmp_path / "order", frame_ms=2), program_peer("fer", crash)], any_clip, rounds=2)
+    report = compare([toy_peer("edge", tmp_path / "order", frame_ms=2), program_peer("fer", crash)], any_clip, rounds=2, turn_s=0)
     assert "no model file" in report.not_run["fer"]
     assert report.verdicts[0].word == "not run"
     with pytest.raises(RunFailed, match="edge: expected exit code 0, got 4") as caught:
-        compare([program_peer("edge", crash)], any_clip, rounds=2)
+        compare([program_peer("edge", crash)], any_clip, rounds=2, turn_s=0)
     assert caught.value.exit_code == 4
 
 
