@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
