@@ -170,6 +170,15 @@ def test_every_bucket_is_recorded_on_hardware(network: Path) -> None:
 
 
 @pytest.mark.gpu
+def test_parts_are_timed_on_hardware(network: Path) -> None:
+    engine = on_hardware(network)
+    parts = engine.parts_ms({"crop": ramp(8)})
+    assert parts["compute"] > 0
+    assert all(0 <= ms < 1000 for ms in parts.values())
+    engine.close()
+
+
+@pytest.mark.gpu
 def test_plans_are_built_and_taken_over_on_hardware(network: Path) -> None:
     library, device = hardware()
     package = load_package(network.parent)

@@ -94,6 +94,31 @@ def test_a_device_that_shares_memory_copies_nothing(network: Path) -> None:
     engine.close()
 
 
+def test_the_parts_of_an_inference_are_timed_apart(network: Path) -> None:
+    toy = ToyTensorrt(gpu := ToyGpu())
+    engine = open_toy(network, toy)
+    launches = gpu.launches
+    # one input, one enqueue, two outputs: the stand-in's clock counts a millisecond for each
+    assert engine.parts_ms({"crop": crops(3)}) == {"h2d": 1, "compute": 1, "d2h": 2}
+    assert batches_of(toy)[-1] == 4
+    assert gpu.launches == launches
+    check(engine, 3)
+    with pytest.raises(SpecMismatch, match="expected at most the plan's batch of 8 to time, got 9"):
+        engine.parts_ms({"crop": crops(9)})
+    gpu.is_broken = True
+    with pytest.raises(InferenceFailed, match="an illegal memory access"):
+        engine.parts_ms({"crop": crops(1)})
+    engine.close()
+    with pytest.raises(InferenceFailed, match="the engine is closed"):
+        engine.parts_ms({"crop": crops(1)})
+
+
+def test_where_memory_is_shared_there_are_no_copies_to_time(network: Path) -> None:
+    engine = open_toy(network, ToyTensorrt(ToyGpu(shares_memory=True)))
+    assert engine.parts_ms({"crop": crops(2)}) == {"compute": 1}
+    engine.close()
+
+
 def test_without_graphs_it_runs_all_the_same_and_says_so(network: Path) -> None:
     toy = ToyTensorrt(gpu := ToyGpu(supports_graphs=False))
     engine = open_toy(network, toy)

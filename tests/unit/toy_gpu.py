@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -85,6 +86,15 @@ class ToyStream:
         queue, self.queue = self.queue, []
         for work in queue:
             work()
+
+    def timed(self, parts: Sequence[Callable[[], None]]) -> list[float]:
+        """Count a millisecond for each piece of work."""
+        reached = [len(self.queue)]
+        for part in parts:
+            part()
+            reached.append(len(self.queue))
+        self.synchronize()
+        return [float(later - earlier) for earlier, later in itertools.pairwise(reached)]
 
     def free(self) -> None:
         self.gpu.streams.remove(self)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -89,6 +89,14 @@ class Stream(Protocol):
 
     def synchronize(self) -> None:
         """Wait until everything is done.
+
+        Raises:
+            EngineError: Some of it failed.
+        """
+        ...
+
+    def timed(self, parts: Sequence[Callable[[], None]]) -> list[float]:
+        """Let each of `parts` put its work into the stream, wait for all, and return the milliseconds of each by the GPU's own clock.
 
         Raises:
             EngineError: Some of it failed.

@@ -1,11 +1,13 @@
 """The GPU through PyCUDA, for devices that have it and not cuda-python. It has no graphs. Not yet run on hardware by us.
 
-PyCUDA is built from source on the device, against its CUDA. Version 2026.1 was built for a trial of every call here, over a stand-in for NVIDIA's driver.
+PyCUDA is built from source on the device, against its CUDA. Version 2026.1 was built for a trial of every call here but those of `timed`,
+over a stand-in for NVIDIA's driver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -130,6 +132,21 @@ class _Stream:
     def synchronize(self) -> None:
         with _telling("waiting for the GPU"):
             self.stream.synchronize()
+
+    def timed(self, parts: Sequence[Callable[[], None]]) -> list[float]:
+        def mark() -> Any:
+            with _telling("timing the GPU"):
+                event = driver.Event()
+                event.record(self.stream)
+                return event
+
+        events = [mark()]
+        for part in parts:
+            part()
+            events.append(mark())
+        self.synchronize()
+        with _telling("timing the GPU"):
+            return [float(later.time_since(earlier)) for earlier, later in itertools.pairwise(events)]
 
     def free(self) -> None:
         # PyCUDA destroys a stream when its last reference goes.

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 _FP32_BYTES = 4
+_PARTS = ("h2d", "compute", "d2h")
 
 
 class TrtEngine:
@@ -105,21 +107,37 @@ class TrtEngine:
         """
         with self._lock:
             start_ns = time.perf_counter_ns()
-            if not self._buckets:
-                raise InferenceFailed(f"{self._where}: the engine is closed", hint="make a new one")
-            check_feeds(feeds, self._inputs, where=self._where)
-            batches = {name: len(array) for name, array in feeds.items()}
-            n = min(batches.values())
-            if n != max(batches.values()) or n == 0:
-                raise SpecMismatch(f"{self._where}: expected inputs of one batch, of 1 and more, got {batches}")
+            n = self._checked_batch(feeds)
             outputs = {name: np.empty((n, *shape[1:]), np.float32) for name, shape in self._output_rows.items()}
-            try:
-                with self._device.current(), self._messages.listening():
-                    for start in range(0, n, self._max_batch):
-                        self._run_piece(feeds, outputs, start, min(n, start + self._max_batch))
-            except EngineError as error:
-                raise InferenceFailed(f"{self._where}: {error.args[0]}", hint=error.hint) from error
+            with self._at_work():
+                for start in range(0, n, self._max_batch):
+                    self._run_piece(feeds, outputs, start, min(n, start + self._max_batch))
             return outputs, (time.perf_counter_ns() - start_ns) / 1e6
+
+    def parts_ms(self, feeds: Mapping[str, Array]) -> dict[str, float]:
+        """Run the network once, part by part, and time the parts by the GPU's own clock (CUDA events).
+
+        The parts are put into the stream one after another, for an event inside a recorded graph has no time of its own: their sum is not what `run` takes.
+
+        Args:
+            feeds: As for `run`, of a batch that the plan takes at once.
+
+        Returns:
+            Milliseconds of `h2d` (inputs to the GPU), `compute` and `d2h` (outputs to the CPU); of `compute` alone where both share their memory.
+
+        Raises:
+            SpecMismatch: See `run`; or the batch is larger than the plan's.
+            InferenceFailed: See `run`.
+        """
+        with self._lock:
+            n = self._checked_batch(feeds)
+            if n > self._max_batch:
+                raise SpecMismatch(f"{self._where}: expected at most the plan's batch of {self._max_batch} to time, got {n}")
+            with self._at_work():
+                bucket = self._fill(feeds, 0, n)
+                parts = [partial(part, bucket) for part in (self._copy_in, self._execute, self._copy_out)]
+                times = zip(_PARTS, self._stream.timed(parts), strict=True)
+            return {name: ms for name, ms in times if name == "compute" or not self._device.shares_memory}
 
     def close(self) -> None:
         """Free the plan and its memory."""
@@ -220,29 +238,60 @@ class TrtEngine:
         except EngineError as error:
             self._note(f"without CUDA graphs: {error.args[0]}")
 
-    def _run_piece(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array], start: int, end: int) -> None:
+    def _checked_batch(self, feeds: Mapping[str, Array]) -> int:
+        if not self._buckets:
+            raise InferenceFailed(f"{self._where}: the engine is closed", hint="make a new one")
+        check_feeds(feeds, self._inputs, where=self._where)
+        batches = {name: len(array) for name, array in feeds.items()}
+        n = min(batches.values())
+        if n != max(batches.values()) or n == 0:
+            raise SpecMismatch(f"{self._where}: expected inputs of one batch, of 1 and more, got {batches}")
+        return n
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        try:
+            with self._device.current(), self._messages.listening():
+                yield
+        except EngineError as error:
+            raise InferenceFailed(f"{self._where}: {error.args[0]}", hint=error.hint) from error
+
+    def _fill(self, feeds: Mapping[str, Array], start: int, end: int) -> _Bucket:
+        """Put rows into the inputs of the smallest bucket that holds them."""
         n = end - start
         bucket = self._buckets[min(batch for batch in self._buckets if batch >= n)]
         for name, array in feeds.items():
             host = self._tensors[name].host
             host[:n] = array[start:end]
             host[n : bucket.batch] = 0
+        return bucket
+
+    def _run_piece(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array], start: int, end: int) -> None:
+        bucket = self._fill(feeds, start, end)
         if bucket.graph is not None:
             bucket.graph.launch()
         else:
             self._enqueue(bucket)
         self._stream.synchronize()
         for name, output in outputs.items():
-            output[start:end] = self._tensors[name].host[:n]
+            output[start:end] = self._tensors[name].host[: end - start]
 
     def _enqueue(self, bucket: _Bucket) -> None:
-        tensors = [tensor for tensor in self._tensors.values() if tensor.is_copied]
-        for tensor in tensors:
-            if tensor.is_input:
+        self._copy_in(bucket)
+        self._execute(bucket)
+        self._copy_out(bucket)
+
+    def _copy_in(self, bucket: _Bucket) -> None:
+        for tensor in self._tensors.values():
+            if tensor.is_copied and tensor.is_input:
                 self._stream.copy_in(tensor.memory.address, tensor.bytes_of(bucket.batch))
+
+    def _execute(self, bucket: _Bucket) -> None:
         self._must(bucket.context.execute_async_v3(self._stream.handle), "execute_async_v3")
-        for tensor in tensors:
-            if not tensor.is_input:
+
+    def _copy_out(self, bucket: _Bucket) -> None:
+        for tensor in self._tensors.values():
+            if tensor.is_copied and not tensor.is_input:
                 self._stream.copy_out(tensor.bytes_of(bucket.batch), tensor.memory.address)
 
     def _check_float32(self, engine: trt.ICudaEngine, names: list[str]) -> None:
