@@ -1,11 +1,10 @@
-"""Each converted network against LiteRT running the file that it was converted from, both on one thread."""
+"""Each converted network against LiteRT running the file that it was converted from, both on one thread, one picture at a time, in turns."""
 
 from __future__ import annotations
 
 import os
 import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,16 @@ from numpy.typing import NDArray
 
 from benchmarks.budgets import Budget, judge
 from benchmarks.estimates import SEED, Interval, median_interval
-from benchmarks.latency import Part, too_loud
-from benchmarks.timed_process import OthersCpu, RunFailed
+from benchmarks.latency import Part
+from benchmarks.loops.turns import Turns, take_turns, timed_ms
+from benchmarks.timed_process import RunFailed
 from edge.engine.ort import OrtEngine
 from edge.errors import MissingDependency, PackageNotFound, require
 from edge.package import Package, file_sha256, load_package
 
 PACKAGES = ("blazeface", "mesh-chain")  # those whose originals are in LiteRT's form
-BLOCKS = 25  # pairs of blocks, the two runtimes in turns: a disturbance hits both
-CALLS = 10  # calls of a block; its median counts
+CALLS = 250  # of each runtime
+TURNS = 25  # of ten calls: the caches are a runtime's own for nine of them, and a disturbance meets both
 WARM_UP_CALLS = 10
 MIN_AGREEMENT = 0.95  # correlation of the two outputs: less, and these are not the same network. fer's LiteRT kernel rounds activations to 8 bits
 
@@ -44,19 +44,40 @@ def measure_networks(budgets: Mapping[str, Budget]) -> Part:
         pairs = [pair for package in PACKAGES for pair in _pairs(load_package(package))]
     except MissingDependency as error:
         return Part("networks", {}, [judge(name, budget, None, not_run=" ".join(str(error).split()))], [])
-    others = OthersCpu()
     numbers: dict[str, Any] = {}
     lines = [f"{'network':24}{'ours':>9}{'LiteRT':>9}  ms, one thread{'ratio':>9}"]
-    slowest: Interval | None = None
+    ratios, invalid = [], []
     for label, model, original in pairs:
-        ours_ms, theirs_ms = _block_medians(label, model, original)
-        ratio = median_interval([ours / theirs for ours, theirs in zip(ours_ms, theirs_ms, strict=True)])
-        numbers[label] = {"ours_ms": ours_ms, "litert_ms": theirs_ms, "ratio": ratio}
+        turns = _timed(label, model, original, budgets)
+        ours_ms, theirs_ms = turns.samples_ms["ours"], turns.samples_ms["litert"]
+        ratio = paired_ratio(ours_ms, theirs_ms, TURNS)
+        numbers[label] = {"samples_ms": turns.samples_ms, "first_ms": turns.first_ms, "ratio": ratio, "machine": turns.machine}
         medians = f"{statistics.median(ours_ms):9.3f}{statistics.median(theirs_ms):9.3f}"
         lines.append(f"{label:24}{medians}{ratio.estimate:24.2f} [{ratio.low:.2f}, {ratio.high:.2f}]")
-        slowest = ratio if slowest is None or ratio.estimate > slowest.estimate else slowest
-    verdict = judge(name, budget, slowest, invalid=too_loud(others.share(), budgets))
-    return Part("networks", numbers, [verdict], lines)
+        ratios.append(ratio)
+        invalid += [f"{label}: {turns.invalid}"] if turns.invalid else []
+    slowest = max(ratios, key=lambda ratio: ratio.estimate)
+    return Part("networks", numbers, [judge(name, budget, slowest, invalid="; ".join(invalid))], lines)
+
+
+def paired_ratio(ours_ms: Sequence[float], theirs_ms: Sequence[float], turns: int) -> Interval:
+    """Return how many times as long ours took: the median over the turns of the ratio of a turn's medians, with its interval.
+
+    The turn is what is drawn again, not the call: calls of a turn share what the machine did meanwhile.
+
+    Args:
+        ours_ms: As many samples in each turn as in each other, in order.
+        theirs_ms: As many.
+        turns: At least 2.
+
+    Raises:
+        ValueError: The samples are not as many, or do not share out over the turns.
+    """
+    calls, left_over = divmod(len(ours_ms), turns)
+    if left_over or len(theirs_ms) != len(ours_ms):
+        raise ValueError(f"expected as many samples of both, a multiple of {turns}, got {len(ours_ms)} and {len(theirs_ms)}")
+    starts = range(0, len(ours_ms), calls)
+    return median_interval([statistics.median(ours_ms[at : at + calls]) / statistics.median(theirs_ms[at : at + calls]) for at in starts])
 
 
 def _pairs(package: Package) -> list[tuple[str, Path, Path]]:
@@ -74,7 +95,7 @@ def _pairs(package: Package) -> list[tuple[str, Path, Path]]:
     return pairs
 
 
-def _block_medians(label: str, model: Path, original: Path) -> tuple[list[float], list[float]]:
+def _timed(label: str, model: Path, original: Path, budgets: Mapping[str, Budget]) -> Turns:
     engine = OrtEngine(model, cuda=False, threads=1)
     try:
         (name, shape) = next(iter(engine.input_shapes.items()))
@@ -85,13 +106,10 @@ def _block_medians(label: str, model: Path, original: Path) -> tuple[list[float]
             return list(engine.run({name: feed}).values())
 
         check_same(label, ours(), theirs())
-        for _ in range(WARM_UP_CALLS):
-            ours()
-            theirs()
-        blocks = [(_block_ms(ours), _block_ms(theirs)) for _ in range(BLOCKS)]
+        asks = {"ours": lambda: timed_ms(ours), "litert": lambda: timed_ms(theirs)}
+        return take_turns(asks, dict.fromkeys(asks, CALLS), TURNS, budgets, warm_ups=WARM_UP_CALLS, gpu_is_warm=False)
     finally:
         engine.close()
-    return [ours_ms for ours_ms, _ in blocks], [theirs_ms for _, theirs_ms in blocks]
 
 
 def _litert(original: Path, feed: Array) -> Callable[[], list[Array]]:
@@ -133,12 +151,3 @@ def check_same(label: str, ours: list[Array], theirs: list[Array]) -> None:
     if not agreement >= MIN_AGREEMENT:
         again = "python -m converters pull default --force"
         raise RunFailed(f"{label}: expected the outputs of the original, got others (correlation {agreement:.3f})", hint=again)
-
-
-def _block_ms(call: Callable[[], object]) -> float:
-    times_ns = []
-    for _ in range(CALLS):
-        started_ns = time.perf_counter_ns()
-        call()
-        times_ns.append(time.perf_counter_ns() - started_ns)
-    return statistics.median(times_ns) / 1e6

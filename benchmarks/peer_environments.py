@@ -54,8 +54,7 @@ def npm_environment(name: str) -> Path:
         MissingDependency: There is no Node and npm, or the packages cannot be fetched.
     """
     pinned = [REQUIREMENTS / name / file for file in ("package.json", "package-lock.json")]
-    if missing := [program for program in ("node", "npm") if shutil.which(program) is None]:
-        raise MissingDependency(f"no {' and '.join(missing)} on this machine", hint="on Debian and Ubuntu: sudo apt install nodejs npm")
+    require_programs("node", "npm", packages="nodejs npm")
     folder = environment_folder(name, b"".join(path.read_bytes() for path in pinned))
     complete = folder / "complete"
     if not complete.exists():
@@ -68,6 +67,20 @@ def npm_environment(name: str) -> Path:
         _run(install, name, hint="check the network and which registry npm asks (npm config get registry)")
         complete.touch()
     return folder
+
+
+def require_programs(*programs: str, packages: str) -> None:
+    """Check that programs of the machine are there.
+
+    Args:
+        programs: Their names.
+        packages: Debian's packages that have them.
+
+    Raises:
+        MissingDependency: One is not there.
+    """
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        raise MissingDependency(f"no {' and '.join(missing)} on this machine", hint=f"on Debian and Ubuntu: sudo apt install {packages}")
 
 
 def environment_folder(name: str, requirements: bytes) -> Path:

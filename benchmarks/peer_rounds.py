@@ -1,4 +1,4 @@
-"""`python -m benchmarks peers`: everybody on the same clip, in turns, and how many times as fast we are."""
+"""Everybody on the same clip, in turns, and how many times as fast we are."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import msgspec
 
 from benchmarks.budgets import Budget, Verdict, judge, load_budgets
 from benchmarks.environment import describe_machine, load_averages
-from benchmarks.estimates import Interval, median_interval, percentile, spread
+from benchmarks.estimates import Interval, median_interval, percentile, percentiles, spread
+from benchmarks.latency import Part
 from benchmarks.peer_run import TURN_S, Peer, PeerRun, rate_of_turn, take_turn
+from benchmarks.published_figures import PublishedFigure
 from benchmarks.timed_process import RunFailed, progress
 from edge.errors import MissingDependency
 
@@ -31,9 +33,12 @@ class PeersReport(msgspec.Struct, frozen=True):
         what: What was run, by peer.
         runs: Every pass, by peer, in the order of the rounds.
         ratios: Our rate over the peer's in its turn, one number a round.
+        times_as_fast: The median of these, with its 95 % interval.
         not_run: Why a peer has no numbers.
-        invalid: Why the numbers cannot be trusted; empty where they can.
-        verdicts: One for each budget.
+        invalid: Why numbers of the clip cannot be trusted, over all peers; empty where all can.
+        verdicts: One for each budget; invalid where ours or that peer's own runs are.
+        stages: Single stages against their peers.
+        published: What others say of peers that do not run here.
     """
 
     schema: str
@@ -43,22 +48,28 @@ class PeersReport(msgspec.Struct, frozen=True):
     what: dict[str, str]
     runs: dict[str, list[PeerRun]]
     ratios: dict[str, list[float]]
+    times_as_fast: dict[str, Interval]
     not_run: dict[str, str]
     invalid: list[str]
     verdicts: list[Verdict]
+    stages: list[Part] = []
+    published: list[PublishedFigure] = []
 
     def lines(self) -> list[str]:
         """Return the report for a person."""
         table = [_peer_line(name, self.what[name], runs) for name, runs in self.runs.items()]
-        table += [f"{name:10} not run: {' '.join(reason.split())}" for name, reason in self.not_run.items()]
-        return [*table, *(f"invalid: {reason}" for reason in self.invalid), *(verdict.line() for verdict in self.verdicts)]
+        table += [f"{name:13} not run: {' '.join(reason.split())}" for name, reason in self.not_run.items()]
+        ours = [f"{OURS} over {name}: {times.estimate:.2f} [{times.low:.2f}, {times.high:.2f}] times its rate" for name, times in self.times_as_fast.items()]
+        stages = [line for part in self.stages for line in part.lines]
+        reasons = [f"invalid: {reason}" for reason in self.invalid]
+        return [*table, *ours, *reasons, *stages, *(figure.line() for figure in self.published), *(verdict.line() for verdict in self.verdicts)]
 
 
 def compare(peers: Sequence[Peer], clip: Path, rounds: int, turn_s: float = TURN_S) -> PeersReport:
     """Let every peer take `rounds` turns over the clip, interleaved, the order rotated by one in each round.
 
     Args:
-        peers: The first one is ours.
+        peers: The first one is ours; none at all gives a report without passes.
         clip: An existing file.
         rounds: At least 2.
         turn_s: See `take_turn`.
@@ -83,13 +94,14 @@ def compare(peers: Sequence[Peer], clip: Path, rounds: int, turn_s: float = TURN
                 continue
             runs[peer.name] += turn
             times = f"{rate_of_turn(turn):7.1f} frames/s in {len(turn)} passes, first result after {turn[0].first_result_s:.2f} s"
-            progress(f"round {number + 1}/{rounds}  {peer.name:10}{times}, others used at most {max(run.others_cpu for run in turn):.1%} of the CPU")
+            progress(f"round {number + 1}/{rounds}  {peer.name:13}{times}, others used at most {max(run.others_cpu for run in turn):.1%} of the CPU")
     complete = {name: done for name, done in runs.items() if name not in not_run}
     budgets = load_budgets()
     invalid = why_invalid(complete, budgets)
     rivals = [name for name in complete if name != OURS]
     rates = {name: turn_rates(done) for name, done in complete.items()}
     ratios = {name: [ours / theirs for ours, theirs in zip(rates[OURS], rates[name], strict=True)] for name in rivals}
+    times_as_fast = {name: median_interval(ratio) for name, ratio in ratios.items()}
     return PeersReport(
         schema="edge.benchmark.peers/1",
         clip={"name": clip.name, "bytes": clip.stat().st_size},
@@ -98,9 +110,10 @@ def compare(peers: Sequence[Peer], clip: Path, rounds: int, turn_s: float = TURN
         what={peer.name: peer.what for peer in peers},
         runs=complete,
         ratios=ratios,
+        times_as_fast=times_as_fast,
         not_run=not_run,
         invalid=invalid,
-        verdicts=_verdicts([peer.name for peer in peers if peer.name != OURS], ratios, not_run, invalid, budgets),
+        verdicts=_verdicts([peer.name for peer in peers if peer.name != OURS], complete, times_as_fast, not_run, budgets),
     )
 
 
@@ -147,25 +160,26 @@ def _why_not(peer: Peer) -> str:
 
 
 def _verdicts(
-    rivals: Sequence[str], ratios: Mapping[str, list[float]], not_run: Mapping[str, str], invalid: Sequence[str], budgets: Mapping[str, Budget]
+    rivals: Sequence[str], runs: Runs, times_as_fast: Mapping[str, Interval], not_run: Mapping[str, str], budgets: Mapping[str, Budget]
 ) -> list[Verdict]:
     verdicts = []
     for name in rivals:
         key = f"peers.{name}"
         if key in budgets:
-            measured: Interval | None = median_interval(ratios[name]) if name in ratios else None
-            verdicts.append(judge(key, budgets[key], measured, invalid="; ".join(invalid), not_run=not_run.get(name, "")))
+            # One rival's bad run says nothing against another's.
+            invalid = "; ".join(why_invalid({known: runs[known] for known in (OURS, name) if known in runs}, budgets))
+            verdicts.append(judge(key, budgets[key], times_as_fast.get(name), invalid=invalid, not_run=not_run.get(name, "")))
     return verdicts
 
 
 def _peer_line(name: str, what: str, runs: Sequence[PeerRun]) -> str:
     rates = turn_rates(runs)
-    middle = {key: percentile([run.interval_ms[key] for run in runs], 50) for key in ("p50", "p95", "p99")}
-    flips = runs[0].flips_per_100
+    frame_ms = percentiles([interval_ms for run in runs for interval_ms in run.interval_ms])
+    flips = [run.flips_per_100 for run in runs if run.flips_per_100 is not None]
     return (
-        f"{name:10}{percentile(rates, 50):7.1f} frames/s (min {min(rates):.1f}, max {max(rates):.1f}), "
-        f"a frame p50 {middle['p50']:.2f} p95 {middle['p95']:.2f} p99 {middle['p99']:.2f} ms, "
+        f"{name:13}{percentile(rates, 50):7.1f} frames/s (min {min(rates):.1f}, max {max(rates):.1f}), "
+        f"a frame p50 {frame_ms['p50']:.2f} p95 {frame_ms['p95']:.2f} p99 {frame_ms['p99']:.2f} ms, "
         f"first result {percentile([run.first_result_s for run in runs], 50):.2f} s, whole process {percentile([run.wall_s for run in runs], 50):.2f} s, "
         f"CPU {percentile([run.cpu_s for run in runs], 50):.2f} s, face in {runs[0].frames_with_face}/{runs[0].frames} frames, "
-        f"{'no emotions' if flips is None else f'{flips:.1f} label flips per 100 frames'}: {what}"
+        f"{f'{percentile(flips, 50):.1f} label flips per 100 frames' if flips else 'no emotions'}: {what}"
     )

@@ -12,7 +12,8 @@ Each program says when each of its results was there (CLOCK_MONOTONIC, the same 
 - first result: from the start of the process to the first result, loading and the warming frame included;
 - wall: from the start of the process to its end: nothing is outside.
 
-`edge-run` writes a JSON line for every frame inside these times; the peers only keep a label.
+`edge-run` writes a JSON line for every frame inside these times; the peers only keep a label. Where the decoder is a process of its own (Node has none), it
+starts after the opening of the clip, and works beside the peer as far ahead as a pipe is long.
 """
 
 from __future__ import annotations
@@ -25,15 +26,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import msgspec
 
-from benchmarks.estimates import flips_per_100, percentiles
-from benchmarks.peer_environments import peer_python
+from benchmarks.estimates import flips_per_100
+from benchmarks.peer_environments import npm_environment, peer_python, require_programs
 from benchmarks.timed_process import RunFailed, TimedProcess, run_timed
 
 RUN_TIMEOUT_S = 900.0
 TURN_S = 10.0  # from first results to last ones, all passes of a turn together
 RESULT_FILE = "results.jsonl"
+NPM_PEERS = "tfjs"  # the environment of those on npm; the accuracy of their networks is measured in the same one
+CLIP_SCRIPT = Path(__file__).parent / "peers" / NPM_PEERS / "clip.mjs"
 EDGE_RUN = (sys.executable, "-c", "import sys; from edge.cli import main; sys.exit(main())")  # edge-run of this checkout, installed or not
 
 
@@ -57,14 +61,29 @@ class Peer:
 
 
 class PeerRun(msgspec.Struct, frozen=True):
-    """What one pass gave; see the module for the boundaries of each time. `round` is that of its turn."""
+    """What one pass gave; see the module for the boundaries of each time.
+
+    Attributes:
+        peer: Its name.
+        round: That of its turn.
+        frames: Results.
+        frames_with_face: Those with at least one face.
+        rate_fps: Results a second.
+        interval_ms: Every one, in the order of the frames: one fewer than results.
+        load_s: None where the program does not say when it opened the clip.
+        first_result_s: From the start of the process.
+        wall_s: Of the process.
+        cpu_s: Of the process and of those that it started.
+        others_cpu: As of `TimedProcess`.
+        flips_per_100: As of `benchmarks.estimates.flips_per_100`; None for peers without emotions.
+    """
 
     peer: str
     round: int
     frames: int
     frames_with_face: int
     rate_fps: float
-    interval_ms: dict[str, float]
+    interval_ms: list[float]
     load_s: float | None
     first_result_s: float
     wall_s: float
@@ -92,8 +111,12 @@ def known_peers() -> tuple[Peer, ...]:
     """Return ourselves and the rivals."""
     return (
         Peer("edge", "edge-run with its defaults, results written as JSON Lines", lambda: None, _edge_command, "edge.result"),
-        _rival("fer", "fer 25.10.3 with its defaults (Haar cascade, quantised TFLite), cv2.VideoCapture"),
-        _rival("mediapipe", "MediaPipe 0.10.21 Face Landmarker, video mode, blendshapes, one face, cv2.VideoCapture"),
+        _in_python("fer", "fer", "fer 25.10.3 with its defaults (Haar cascade, quantised TFLite), cv2.VideoCapture"),
+        _in_python("mediapipe", "mediapipe", "MediaPipe 0.10.21 Face Landmarker, video mode, blendshapes, one face, cv2.VideoCapture"),
+        _in_python("facemesh", "mediapipe", "MediaPipe 0.10.21 FaceMesh, video mode, one face, 468 landmarks and nothing else, cv2.VideoCapture"),
+        _in_node("human", "@vladmandic/human 3.3.6, face detector, mesh and emotion, an own emotion for every frame"),
+        _in_node("human-cached", "@vladmandic/human 3.3.6, the same with its own cache: a frame like the one before keeps an emotion for up to 1.5 s"),
+        _in_node("face-api", "@vladmandic/face-api 1.7.15, its smaller detector and expressions, no landmarks, one face"),
     )
 
 
@@ -140,7 +163,7 @@ def _measured(name: str, round_number: int, report: PeerReport, process: TimedPr
         frames=len(done_ns),
         frames_with_face=sum(count > 0 for count in report.faces),
         rate_fps=(len(done_ns) - 1) * 1e9 / (done_ns[-1] - done_ns[0]),
-        interval_ms=percentiles([(after - before) / 1e6 for before, after in itertools.pairwise(done_ns)]),
+        interval_ms=[(after - before) / 1e6 for before, after in itertools.pairwise(done_ns)],
         load_s=None if report.t_open_ns is None else (report.t_open_ns - process.t_spawn_ns) / 1e9,
         first_result_s=(done_ns[0] - process.t_spawn_ns) / 1e9,
         wall_s=process.wall_s,
@@ -184,8 +207,22 @@ def _edge_command(clip: Path, folder: Path) -> Sequence[str | Path]:
     return [*EDGE_RUN, "--source", str(clip), "--output", str(folder / RESULT_FILE), "--summary", str(folder / "summary.json")]
 
 
-def _rival(name: str, what: str) -> Peer:
+def _in_python(name: str, environment: str, what: str) -> Peer:
     def command(clip: Path, _folder: Path) -> Sequence[str | Path]:
-        return [peer_python(name), "-m", f"benchmarks.peers.run_{name}", clip]
+        return [peer_python(environment), "-m", f"benchmarks.peers.run_{name}", clip]
 
-    return Peer(name, what, lambda: peer_python(name), command, "edge.peer")
+    return Peer(name, what, lambda: peer_python(environment), command, "edge.peer")
+
+
+def _in_node(name: str, what: str) -> Peer:
+    def prepare() -> None:
+        npm_environment(NPM_PEERS)
+        require_programs("gst-launch-1.0", packages="gstreamer1.0-tools")
+
+    def command(clip: Path, _folder: Path) -> Sequence[str | Path]:
+        capture = cv2.VideoCapture(str(clip))
+        width_px, height_px = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        capture.release()
+        return ["node", CLIP_SCRIPT, npm_environment(NPM_PEERS), name, clip, str(width_px), str(height_px)]
+
+    return Peer(name, f"{what}; TensorFlow.js on WebAssembly, which in Node has one thread; gst-launch-1.0 decodes beside it", prepare, command, "edge.peer")

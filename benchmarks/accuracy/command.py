@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from benchmarks.accuracy.conditions import made_worse, natural_bins
 from benchmarks.accuracy.emotions import EmotionFigures, emotion_figures
 from benchmarks.accuracy.metrics import Labels, Numbers
+from benchmarks.accuracy.model_card import require_card, write_card
 from benchmarks.accuracy.peer_networks import measure_peers
 from benchmarks.accuracy.readings import Convention, FaceReadings, Networks
 from benchmarks.accuracy.report import AccuracyReport, verdicts_of
@@ -19,13 +22,14 @@ from benchmarks.accuracy.truth import Truth, clear_majorities, fer2013_truth
 from benchmarks.accuracy.units_on_photographs import UnitsOnPhotographs, units_on_photographs
 from benchmarks.accuracy.units_on_renders import units_on_renders
 from benchmarks.accuracy.whole_pictures import Taught, joined, taught, with_faces
-from benchmarks.budgets import load_budgets
+from benchmarks.budgets import Verdict, load_budgets
 from benchmarks.environment import describe_machine
 from benchmarks.timed_process import progress
 from converters.training.affect import teacher
 from converters.training.affect.rendered_faces import RenderedPeople, rendered_people
 from converters.training.fer2013 import N_IN_TEST, PRIVATE_TEST, PUBLIC_TEST, Fer2013, Split, find_faces, majorities, read_fer2013
 from edge.engine import PrecisionChoice
+from edge.errors import ConfigError, require
 from edge.package import Package, file_sha256, load_package
 
 # Rendered people, and pictures of each.
@@ -50,6 +54,61 @@ class Order:
     geometry: Path | None
     precision: PrecisionChoice
     peers: bool
+
+
+def add_parser(commands: Any, shared: argparse.ArgumentParser) -> None:
+    """Add `accuracy` to the benchmarks' commands.
+
+    Args:
+        commands: What `add_subparsers` returned.
+        shared: Flags of every command.
+    """
+    parser = commands.add_parser(
+        "accuracy",
+        parents=[shared],
+        help="how right a package's emotions and action units are",
+        description="On FER2013's PrivateTest with FER+'s votes, on what a teacher package says of the same faces, and on rendered faces (synthetic). "
+        "The first run takes a quarter of an hour: what detector, teacher and renderer gave is then kept in the cache.",
+    )
+    parser.add_argument("--model", default="default", metavar="NAME|DIR", help="the package (default: default)")
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="FER2013 with the votes of FER+: .npz, or .csv with fer2013new.csv beside it")
+    parser.add_argument("--geometry", type=Path, metavar="FILE", help="ICT-FaceKit's geometry: action units and pose on rendered faces too")
+    parser.add_argument("--precision", choices=get_args(PrecisionChoice), default="fp32", help="of the package's networks (default: fp32)")
+    parser.add_argument("--peers", action="store_true", help="networks of others on the same pictures too; needs Node, npm and the network once")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw confusion matrices, reliability diagrams and action units into DIR")
+    parser.add_argument("--card", type=Path, metavar="DIR", help="write the figures into the model card of the package's weights: converters/trained/default")
+
+
+def command(arguments: argparse.Namespace) -> tuple[AccuracyReport, list[str], list[Verdict]]:
+    """Measure a package; draw and write down what was asked for.
+
+    Returns:
+        The report, its lines for a person, and the verdicts.
+
+    Raises:
+        ConfigError: Arguments that cannot be used, or data that cannot be read.
+        MissingDependency: Plots were asked for without matplotlib.
+        PackageError: A package cannot be used.
+        OutputError: The card or the plots cannot be written.
+    """
+    if arguments.plots is not None:
+        # Asked for before the run, which takes minutes.
+        require("matplotlib", install="pip install matplotlib   or: make frameworks", why="drawing the plots")
+    if arguments.geometry is not None and not arguments.geometry.is_file():
+        raise ConfigError(f"--geometry: no file at {arguments.geometry}", hint="ICT-FaceKit's geometry, see python -m calibration --help; leave it out")
+    if arguments.card is not None:
+        if arguments.geometry is None:
+            raise ConfigError("--card: expected --geometry too, for the card tells of rendered faces", hint="--geometry ict_facekit.npz")
+        require_card(load_package(arguments.model), arguments.card)
+    order = Order(arguments.model, arguments.data, arguments.geometry, arguments.precision, peers=arguments.peers)
+    report = measure_accuracy(order)
+    if arguments.card is not None:
+        write_card(report, arguments.card)
+    if arguments.plots is not None:
+        from benchmarks.accuracy.plots import draw_all
+
+        draw_all(report, arguments.plots)
+    return report, report.lines(), report.verdicts
 
 
 def measure_accuracy(order: Order) -> AccuracyReport:

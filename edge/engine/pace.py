@@ -26,6 +26,15 @@ class Timed(Protocol):
         ...
 
 
+@runtime_checkable
+class Parted(Engine, Protocol):
+    """An engine of a GPU, which can time its copies and its network apart."""
+
+    def parts_ms(self, feeds: Mapping[str, Array]) -> dict[str, float]:
+        """Run the network once; return the milliseconds of `h2d`, `compute` and `d2h` by the GPU's clock, as far as there are such parts."""
+        ...
+
+
 def timed_run(engine: Engine, feeds: Mapping[str, Array]) -> tuple[dict[str, Array], float]:
     """Run a network; what passes while another thread's inference is waited for does not count.
 

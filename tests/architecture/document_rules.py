@@ -33,7 +33,7 @@ class Block:
 
 def documents(root: Path) -> list[Path]:
     """Every document that users read."""
-    return sorted({*root.glob("*.md"), *root.glob("converters/*.md")})
+    return sorted({*root.glob("*.md"), *root.glob("converters/*.md"), *root.glob("benchmarks/*.md")})
 
 
 def blocks(path: Path) -> Iterator[Block]:
@@ -93,7 +93,7 @@ def unknown_commands(root: Path, help_of: Mapping[str, str]) -> list[str]:
         root: The checkout.
         help_of: What `--help` prints, by command of `OURS`.
     """
-    targets = set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
     problems = []
     for block in _blocks_of(root, "bash"):
         for words in _commands(block):

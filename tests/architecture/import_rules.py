@@ -13,7 +13,7 @@ PACKAGES: dict[str, set[str]] = {
     "edge": set(),
     "calibration": {"edge"},
     "converters": {"edge", "calibration"},
-    "benchmarks": {"edge", "converters"},
+    "benchmarks": {"edge", "calibration", "converters"},
     "deploy": {"edge"},
 }
 
@@ -41,7 +41,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 # Library -> the only files that may import it. Outside edge a folder stands for its files.
 HOMES: dict[str, set[str]] = {
     "gi": {"edge/gst.py"},
-    "onnxruntime": {"edge/engine/ort.py", "converters/parity.py", "converters/real_inputs.py", "converters/from_torch/", "converters/quantization/"},
+    "onnxruntime": {
+        *("edge/engine/ort.py", "converters/parity.py", "converters/real_inputs.py", "converters/from_torch/", "converters/quantization/"),
+        "benchmarks/scaling/peaks.py",  # what the machine could do at most, without our engine
+    },
     "onnx": {
         *(
             "edge/engine/ort.py",
@@ -51,7 +54,7 @@ HOMES: dict[str, set[str]] = {
             "edge/engine/fp16.py",
             "edge/engine/int8_weights.py",
         ),
-        *("edge/engine/trt/build.py", "edge/engine/trt/graph_check.py", "converters/"),
+        *("edge/engine/trt/build.py", "edge/engine/trt/graph_check.py", "converters/", "benchmarks/scaling/networks.py", "benchmarks/scaling/peaks.py"),
     },
     "ai_edge_litert": {"converters/", "benchmarks/networks.py"},
     # Its types alone: the library, whichever it is, is imported by `library.py`.
@@ -74,6 +77,8 @@ HOMES: dict[str, set[str]] = {
         "converters/training/affect/comparison_report.py",
         "converters/quantization/plot.py",
         "benchmarks/accuracy/plots.py",
+        "benchmarks/limits/plots.py",
+        "benchmarks/report/plots.py",
     },
     "tensorflow": {"converters/from_keras/"},
 }

@@ -15,7 +15,7 @@ AT_MOST = Budget(limit=33.0, sense="at_most", unit="ms", source="test")
 
 def test_every_budget_says_its_unit_and_source() -> None:
     budgets = load_budgets()
-    assert {"peers.fer", "peers.mediapipe", "latency.overhead", "latency.paced_age", "validity.others_cpu"} <= budgets.keys()
+    assert {"peers.fer", "peers.mediapipe", "latency.overhead", "loops.age_30", "validity.others_cpu"} <= budgets.keys()
     assert all(budget.unit and budget.source for budget in budgets.values())
 
 
@@ -44,10 +44,10 @@ def test_an_interval_passes_only_when_all_of_it_does(low: float, high: float, wo
 
 
 def test_at_most_and_at_least_are_opposites() -> None:
-    assert judge("latency.paced_age", AT_MOST, 32.9).word == "pass"
-    assert judge("latency.paced_age", AT_MOST, 33.1).word == "fail"
+    assert judge("loops.age_30", AT_MOST, 32.9).word == "pass"
+    assert judge("loops.age_30", AT_MOST, 33.1).word == "fail"
     assert judge("peers.fer", AT_LEAST, 2.4).word == "fail"
-    assert judge("latency.paced_age", AT_MOST, math.nan).word == "fail"
+    assert judge("loops.age_30", AT_MOST, math.nan).word == "fail"
 
 
 def test_invalid_and_not_run_are_told_apart_from_pass_and_fail() -> None:

@@ -2,63 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.budgets import load_budgets
 from benchmarks.clips import Clip, open_clip, paced_pipeline
-from benchmarks.latency import judge_paced, measure_paced, measure_stages, measure_start, network_ms
+from benchmarks.latency import STEADY_AFTER, measure_stages, measure_start, network_ms
 from benchmarks.networks import check_same
 from benchmarks.timed_process import RunFailed
 from edge.errors import SourceNotFound, UnsupportedFormat
-
-FRAMES = 100
-
-
-def _records(**changes: Any) -> list[dict[str, Any]]:
-    """A paced run in which nothing went wrong."""
-    return [{"seq": seq, "age_ms": 8.0, "dropped": 0, "faces": [{}], "t_capture_ns": round(seq * 1e9 / 30)} | changes for seq in range(FRAMES)]
-
-
-def _words(records: list[dict[str, Any]], others_cpu: float = 0.0) -> dict[str, str]:
-    return {verdict.name: verdict.word for verdict in judge_paced(records, FRAMES, others_cpu, load_budgets()).verdicts}
-
-
-def test_a_paced_run_without_fault_passes() -> None:
-    assert _words(_records()) == {"latency.paced_drops": "pass", "latency.paced_age": "pass"}
-
-
-def test_one_drop_fails() -> None:
-    records = _records()
-    records[50]["dropped"] = 1
-    assert _words(records) == {"latency.paced_drops": "fail", "latency.paced_age": "pass"}
-
-
-def test_two_old_results_of_a_hundred_fail() -> None:
-    records = _records()
-    for record in records[40:42]:
-        record["age_ms"] = 60.0
-    assert _words(records)["latency.paced_age"] == "fail"
-
-
-@pytest.mark.parametrize(
-    ("records", "others_cpu", "reason"),
-    [
-        (_records(), 0.2, "other processes used 20% of the CPU"),
-        (_records()[:-1], 0.0, "expected 100 records with an age, got 99 records and 99 ages"),
-        (_records(age_ms=None), 0.0, "100 records and 0 ages"),
-        (_records(faces=[]), 0.0, "a face in only 0 of 100 frames"),
-        ([record | {"t_capture_ns": record["t_capture_ns"] * 2} for record in _records()], 0.0, "the source ran at 15.00 frames/s, not at 30"),
-        (_records(t_capture_ns=5), 0.0, "the source ran at inf frames/s"),
-    ],
-)
-def test_a_run_that_was_not_what_it_should_be_is_invalid(records: list[dict[str, Any]], others_cpu: float, reason: str) -> None:
-    part = judge_paced(records, FRAMES, others_cpu, load_budgets())
-    assert reason in part.verdicts[0].reason
-    assert "pass" not in {verdict.word for verdict in part.verdicts}
-    assert "fail" not in {verdict.word for verdict in part.verdicts}
 
 
 def test_network_time_is_that_inside_the_networks() -> None:
@@ -98,6 +51,7 @@ def test_stages_of_a_real_run(clip: Callable[[str], Path], models: Path) -> None
     assert any(name.startswith("infer.") for name in stage_ms)
     assert 0 < stage_ms["overhead"]["p50"] < stage_ms["frame"]["p50"]
     assert part.verdicts[0].name == "latency.overhead"
+    assert {len(part.numbers["samples_ms"][name]) for name in ("frame", "read", "overhead")} == {part.numbers["frames"] - STEADY_AFTER - 1}
     with pytest.raises(RunFailed, match="edge-run: expected exit code 0, got 5") as caught:
         measure_stages(Clip(path=Path("/no/such/clip.mp4"), frames=2, fps=25.0), load_budgets())
     assert caught.value.exit_code == 5
@@ -109,11 +63,3 @@ def test_start_of_a_real_run(clip: Callable[[str], Path], models: Path) -> None:
     assert 0.05 < part.numbers["seconds"][0] < 60
     with pytest.raises(RunFailed, match="edge-run: expected a record and exit code 0, got 5"):
         measure_start(Clip(path=Path("/no/such/clip.mp4"), frames=2, fps=25.0), load_budgets(), runs=1)
-
-
-def test_a_real_paced_run(clip: Callable[[str], Path], models: Path) -> None:
-    part = measure_paced(open_clip(clip("single_face.mp4")), load_budgets(), frames=60)
-    assert part.numbers["frames"] == 60
-    assert part.numbers["with_face"] >= 54
-    assert part.numbers["age_ms"]["p50"] > 0
-    assert "the source ran" not in part.verdicts[0].reason

@@ -72,8 +72,10 @@ def test_it_serves_from_the_first_frame_and_switches_when_a_real_build_is_done(n
     assert engine.description.startswith("onnxruntime ")
     assert "(TensorRT: " in engine.description
     check(engine, 3)
+    assert engine.parts_ms({"crop": crops(1)}) == {}
     settle(engine)
     assert engine.on_tensorrt
+    assert engine.parts_ms({"crop": crops(1)}) == {"h2d": 1, "compute": 1, "d2h": 2}
     assert engine.description == "TensorRT 10.99.0 fp16 on Toy GPU"
     (takes_over,) = said.lines
     assert takes_over.startswith("TensorRT takes over mean after ")

@@ -3,26 +3,18 @@
 // PICTURES holds N x SIDE x SIDE bytes; OUT gets N x 7 float32 (little-endian), in the order of the network's labels. The last line of standard output is
 // one JSON object: the labels, the file of the weights, and the versions.
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { graphModelOnDisk, packagesIn } from './packages.mjs'
 
-const require = createRequire(join(process.cwd(), 'package.json'))
+const { require, folderOf, wasmFolder } = packagesIn(process.cwd())
 const tf = require('@tensorflow/tfjs')
 const wasm = require('@tensorflow/tfjs-backend-wasm')
 const BATCH = 32
 
-// Where the package's folder is, whatever its `exports` hide.
-const folderOf = (name) => join(process.cwd(), 'node_modules', ...name.split('/'))
-
 // @vladmandic/human, src/gear/emotion.ts: bilinear to 64x64, gray from 0 to 1, then (x - 0.5) * 2; the graph ends in a softmax.
 async function human () {
-  const folder = join(folderOf('@vladmandic/human'), 'models')
-  const { modelTopology, weightsManifest, format } = JSON.parse(readFileSync(join(folder, 'emotion.json')))
-  const file = join(folder, weightsManifest[0].paths[0])
-  const bytes = readFileSync(file)
-  const weightData = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)
-  const weightSpecs = weightsManifest.flatMap((group) => group.weights)
-  const model = await tf.loadGraphModel({ load: async () => ({ modelTopology, weightSpecs, weightData, format }) })
+  const { handler, weightFiles: [file] } = graphModelOnDisk(join(folderOf('@vladmandic/human'), 'models', 'emotion.json'))
+  const model = await tf.loadGraphModel(handler)
   const read = (gray) => model.execute(tf.mul(tf.sub(tf.div(tf.image.resizeBilinear(gray, [64, 64], false), 255), 0.5), 2))
   return { file, read, labels: ['angry', 'disgusted', 'afraid', 'happy', 'sad', 'surprised', 'neutral'] }
 }
@@ -42,7 +34,7 @@ async function faceApi () {
 }
 
 const [network, pictures, side, out] = process.argv.slice(2)
-wasm.setWasmPaths(join(folderOf('@tensorflow/tfjs-backend-wasm'), 'dist') + '/')
+wasm.setWasmPaths(wasmFolder)
 wasm.setThreadsCount(1)
 await tf.setBackend('wasm')
 await tf.ready()

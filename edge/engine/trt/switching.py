@@ -195,6 +195,15 @@ class SwitchingEngine:
             self._seen.put({name: array.copy() for name, array in feeds.items()})
         return answers
 
+    def parts_ms(self, feeds: Mapping[str, Array]) -> dict[str, float]:
+        """Time the parts of an inference, see `TrtEngine.parts_ms`; of none while ONNX Runtime serves, which does not tell them apart.
+
+        Raises:
+            SpecMismatch: See `TrtEngine.parts_ms`.
+            InferenceFailed: See `TrtEngine.parts_ms`.
+        """
+        return self._serving.parts_ms(feeds) if isinstance(self._serving, TrtEngine) else {}
+
     def wait_until_opened(self) -> None:
         """Wait until the first candidate that can be opened is: for those who would rather begin late than on ONNX Runtime.
 

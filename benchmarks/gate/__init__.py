@@ -1,0 +1,1 @@
+"""`python -m benchmarks gate`: is one checkout slower than another, on this machine?"""

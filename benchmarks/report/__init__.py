@@ -1,0 +1,1 @@
+"""`python -m benchmarks report`: what the other commands measured, as one page."""
