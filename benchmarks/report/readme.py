@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 
 from benchmarks.estimates import percentile
-from benchmarks.limits.finding import LIMITS, Finding
 from benchmarks.peer_rounds import turn_rates
 from benchmarks.report.document import Block, Table, Words
 from benchmarks.report.latency_pages import open_rates, open_row
-from benchmarks.report.limits_pages import TITLES
 from benchmarks.report.overview import how_to_make
 from benchmarks.report.peers_pages import every_interval
 from benchmarks.report.results import Run
@@ -84,18 +82,6 @@ def _latency(run: Run) -> list[Block]:
     return [*table, *_said(run, "latency")]
 
 
-def _limits(run: Run) -> list[Block]:
-    assert run.limits is not None
-    rows = [_limit_row(finding) for limit_ in LIMITS for finding in run.limits.findings if finding.limit == limit_ and finding.word != "not run"]
-    absent = list(dict.fromkeys(f"{each.device} {each.precision}" for each in run.limits.findings if each.word == "not run"))
-    said = [Words(f"Not run: {', '.join(absent)}; the report says why.")] if absent else []
-    return [Table(("the documents say of", "here it", "on", "measured"), rows), *said]
-
-
-def _limit_row(finding: Finding) -> tuple[str, ...]:
-    return (f"{finding.limit}, {TITLES[finding.limit]}: {finding.subject}", finding.word, f"{finding.device}, {finding.precision}", finding.figure)
-
-
 def _scaling(run: Run) -> list[Block]:
     assert run.scaling is not None
     report = run.scaling
@@ -109,9 +95,8 @@ def _scaling(run: Run) -> list[Block]:
         )
     if report.streams is not None:
         invalid = next((point.ran.invalid for point in report.streams.points if point.ran.invalid), "")
-        most, first = report.streams.most_without_loss, report.streams.first_with_loss
-        until = "" if first is None else f", {first} streams lose some"
-        blocks.append(Words(f"Streams of {report.streams.fps:g} frames/s at once without a lost frame: {most}{until}.{_doubt(invalid)}"))
+        lost_by_n = ", ".join(f"{point.n} lost {point.lost} of {sum(stream.due for stream in point.streams)}" for point in report.streams.points)
+        blocks.append(Words(f"Streams of {report.streams.fps:g} frames/s at once, {report.streams.window_s:g} s: {lost_by_n} frames.{_doubt(invalid)}"))
     if report.floor is not None:
         over = f"{interval(report.floor.frame_over_floor)} times the {number(report.floor.frame_floor_ms)} ms that this machine could do at best"
         blocks.append(
@@ -122,15 +107,14 @@ def _scaling(run: Run) -> list[Block]:
 
 def _said(run: Run, kind: str) -> list[Block]:
     verdicts = [verdict for of, verdict in run.verdicts if of == kind]
-    return (
-        [Table(("budget", "verdict", "measured", "allowed"), [(each.name, each.word, measured(each), limit(each.budget)) for each in verdicts])]
-        if verdicts
-        else []
-    )
+    if not verdicts:
+        return []
+    others = [f"{each.name} is {each.word}: {measured(each)}, {limit(each.budget)}" for each in verdicts if each.word != "pass"]
+    return [Words(f"Budgets kept: {len(verdicts) - len(others)} of {len(verdicts)}{''.join(f'; {other}' for other in others)}.")]
 
 
 def _doubt(invalid: str) -> str:
     return f" The command calls this run invalid: {invalid}." if invalid else ""
 
 
-NAMES: Mapping[str, Callable[[Run], list[Block]]] = {"machine": _machine, "peers": _peers, "latency": _latency, "limits": _limits, "scaling": _scaling}
+NAMES: Mapping[str, Callable[[Run], list[Block]]] = {"machine": _machine, "peers": _peers, "latency": _latency, "scaling": _scaling}

@@ -267,7 +267,7 @@ class Multiplied(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: Of its factors: float32, or 8-bit integers summed in 32 bits.
-        side: Rows and columns of each factor.
+        side: Rows and columns of each factor: of the sizes that were tried, the fastest.
         threads: As many as a network gets.
         gmacs_per_s: Multiply-accumulates a second, in 1e9; the best of `samples`.
         samples: Each product's.

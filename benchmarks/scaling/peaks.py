@@ -18,12 +18,15 @@ from benchmarks.scaling.finding import Copied, Kind, Multiplied, Ran
 # From what the nearest cache holds to what no usual one does.
 COPY_BYTES = (1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 28)
 _LEAST_MOVED = 1 << 22  # a sample copies at least so much: a call takes a fraction of a microsecond
-_SIDE = 1024  # of the matrices: a gigabyte of operations for each megabyte
+# Of the matrices: which size goes fastest depends on the caches, and small networks were seen to do more a second than the largest of these.
+SIDES = (128, 256, 512, 1024)
 _KINDS: tuple[Kind, ...] = ("float32", "int8")
 
 
 def measure_peaks(rounds: int, threads: int, budgets: Mapping[str, Budget]) -> tuple[list[Copied], list[Multiplied], Ran]:
-    """Copy memory of several sizes on one thread and multiply matrices in the library that runs the networks, in turns.
+    """Copy memory of several sizes on one thread and multiply matrices of several sizes in the library that runs the networks, in turns.
+
+    Of the products of each kind the size that went fastest is returned: the floor is what the machine can do at best.
 
     Args:
         rounds: Samples of each.
@@ -31,7 +34,7 @@ def measure_peaks(rounds: int, threads: int, budgets: Mapping[str, Budget]) -> t
         budgets: Of which those of `validity` are used.
     """
     calls: dict[str, Callable[[], object]] = {f"copy {n_bytes}": _copy(n_bytes) for n_bytes in COPY_BYTES}
-    calls |= {kind: _product(kind, threads) for kind in _KINDS}
+    calls |= {f"{kind} {side}": _product(kind, side, threads) for kind in _KINDS for side in SIDES}
     turns = in_turns(calls, rounds, "cpu", budgets)
     copies = []
     for n_bytes in COPY_BYTES:
@@ -39,8 +42,9 @@ def measure_peaks(rounds: int, threads: int, budgets: Mapping[str, Budget]) -> t
         copies.append(Copied(n_bytes, max(rates), rates))
     products = []
     for kind in _KINDS:
-        rates = [_SIDE**3 / ms / 1e6 for ms in turns.samples_ms[kind]]
-        products.append(Multiplied(kind, _SIDE, threads, max(rates), rates))
+        rates_of = {side: [side**3 / ms / 1e6 for ms in turns.samples_ms[f"{kind} {side}"]] for side in SIDES}
+        fastest = max(SIDES, key=lambda side: max(rates_of[side]))
+        products.append(Multiplied(kind, fastest, threads, max(rates_of[fastest]), rates_of[fastest]))
     return copies, products, Ran(f"onnxruntime {onnxruntime.__version__} CPU, {threads} thread{'s' * (threads > 1)}", None, turns.machine, turns.invalid)
 
 
@@ -58,10 +62,10 @@ def _copy(n_bytes: int) -> Callable[[], None]:
     return copy
 
 
-def _product(kind: Kind, threads: int) -> Callable[[], object]:
+def _product(kind: Kind, side: int, threads: int) -> Callable[[], object]:
     """A session that multiplies what it is fed by a constant matrix, as a network does with its weights."""
     rng = np.random.default_rng(SEED)
-    shape = (_SIDE, _SIDE)
+    shape = (side, side)
     if kind == "float32":
         fed, weights, operator = rng.random(shape, np.float32), rng.random(shape, np.float32), "MatMul"
         element, result = TensorProto.FLOAT, TensorProto.FLOAT

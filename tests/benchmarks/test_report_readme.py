@@ -50,12 +50,9 @@ def test_blocks_are_replaced_and_the_rest_stays(run: Run) -> None:
         ("peers", "| 10.0 [10.0, 10.0] | 0.6 |"),
         ("peers", "mediapipe did not run: no wheel for this machine"),
         ("latency", "| 30 | 1 of 200 |"),
-        ("latency", "| latency.overhead | invalid |"),
-        ("limits", "| L2, depth of a ResNet: ResNets on one crop, network alone, 25 frames/s | holds | cpu, fp32 | the period of 40.0 ms"),
-        ("limits", "| invalid | cpu, int8 |"),
-        ("limits", "Not run: gpu fp32; the report says why."),
+        ("latency", "latency.overhead is invalid"),
         ("scaling", "A frame costs 2.00 [1.80, 2.20] ms and 2.00 [1.80, 2.20] ms for each face; 25 frames/s are lost at 19.0 [17.1, 20.9] faces (off the line"),
-        ("scaling", f"without a lost frame: 2, 4 streams lose some. The command calls this run invalid: {LOUD}."),
+        ("scaling", f"1 lost 0 of 250, 2 lost 0 of 500, 4 lost 7 of 1000 frames. The command calls this run invalid: {LOUD}."),
     ],
 )
 def test_each_block_says_what_was_measured_and_what_it_is_worth(run: Run, name: str, said: str) -> None:
@@ -73,7 +70,7 @@ def test_blocks_of_what_is_kept_are_those_of_the_run(folder: Path, tmp_path: Pat
     [
         ("# Name\n", "expected '<!-- report: NAME -->' .* got no such block"),
         ("<!-- report: speed -->\n<!-- /report -->\n", "expected a block of machine, .*, got 'speed'"),
-        (f"{README}<!-- report: limits -->\n", "expected '<!-- /report -->' after each"),
+        (f"{README}<!-- report: scaling -->\n", "expected '<!-- /report -->' after each"),
     ],
 )
 def test_a_readme_that_cannot_be_filled_is_refused(run: Run, text: str, problem: str) -> None:
@@ -82,7 +79,7 @@ def test_a_readme_that_cannot_be_filled_is_refused(run: Run, text: str, problem:
 
 
 def test_a_block_without_its_report_is_refused_and_nothing_written(folder: Path, tmp_path: Path) -> None:
-    for name in ("latency", "limits"):
+    for name in ("latency", "scaling"):
         (tmp_path / f"run/{name}.json").parent.mkdir(exist_ok=True)
         (tmp_path / f"run/{name}.json").write_bytes((folder / f"{name}.json").read_bytes())
     (tmp_path / "README.md").write_text(README)
