@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -40,12 +40,21 @@ def measure_peaks(rounds: int, threads: int, budgets: Mapping[str, Budget]) -> t
     for n_bytes in COPY_BYTES:
         rates = [2 * n_bytes * _times(n_bytes) / ms / 1e6 for ms in turns.samples_ms[f"copy {n_bytes}"]]
         copies.append(Copied(n_bytes, max(rates), rates))
-    products = []
-    for kind in _KINDS:
-        rates_of = {side: [side**3 / ms / 1e6 for ms in turns.samples_ms[f"{kind} {side}"]] for side in SIDES}
-        fastest = max(SIDES, key=lambda side: max(rates_of[side]))
-        products.append(Multiplied(kind, fastest, threads, max(rates_of[fastest]), rates_of[fastest]))
+    products = [fastest_product(kind, threads, {side: turns.samples_ms[f"{kind} {side}"] for side in SIDES}) for kind in _KINDS]
     return copies, products, Ran(f"onnxruntime {onnxruntime.__version__} CPU, {threads} thread{'s' * (threads > 1)}", None, turns.machine, turns.invalid)
+
+
+def fastest_product(kind: Kind, threads: int, samples_ms: Mapping[int, Sequence[float]]) -> Multiplied:
+    """Return the product of the size at which most was multiplied a second.
+
+    Args:
+        kind: Of its factors.
+        threads: Of each product.
+        samples_ms: By the side of the matrices.
+    """
+    rates = {side: [side**3 / ms / 1e6 for ms in samples] for side, samples in samples_ms.items()}
+    side = max(rates, key=lambda each: max(rates[each]))
+    return Multiplied(kind, side, threads, max(rates[side]), rates[side])
 
 
 def _times(n_bytes: int) -> int:

@@ -16,6 +16,7 @@ from benchmarks.scaling.finding import Copied, FacePoint, FaceScaling, Kind, Mul
 from benchmarks.scaling.floor import Work, floor_stage, require_cpu
 from benchmarks.scaling.followed_path import FPS, FRAMES_A_LOOK, few_faces
 from benchmarks.scaling.lines import face_lines, stream_lines
+from benchmarks.scaling.peaks import fastest_product
 from benchmarks.scaling.sized_clips import resized
 from benchmarks.scaling.streams import judge_stream, stream_point, stream_scaling
 from benchmarks.timed_process import RunFailed
@@ -241,3 +242,8 @@ def test_a_picture_in_another_size() -> None:
 def test_the_reports_parts_can_be_read_again() -> None:
     for part in (_scaling(4.0, 2.0), stream_scaling([_point(2, 1)], WINDOW_S, "")):
         assert msgspec.json.decode(msgspec.json.encode(part), type=type(part)) == part
+
+
+def test_the_floor_s_product_is_that_of_the_fastest_size() -> None:
+    # 100^3 in .02 ms and in .025 ms: 50 and 40 GMAC/s; 200^3 in .2 ms: 40 GMAC/s
+    assert fastest_product("float32", 1, {100: [0.025, 0.02], 200: [0.2, 0.4]}) == Multiplied("float32", 100, 1, 50.0, [40.0, 50.0])
